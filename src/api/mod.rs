@@ -1,0 +1,24 @@
+//! The vocabulary: ids, names, states, requests, replies, errors and URLs.
+//!
+//! Everything here is plain data that can be parsed and printed; nothing here does I/O. The wire
+//! forms follow the public API (see `urls` for the host grammar and `envelope` for reply shapes).
+
+pub mod container;
+pub mod envelope;
+pub mod event;
+pub mod files;
+pub mod ids;
+pub mod names;
+pub mod project;
+pub mod server;
+pub mod service;
+pub mod snapshot;
+pub mod terminal;
+pub mod urls;
+
+pub use container::{Container, ContainerState, CreateContainer};
+pub use envelope::{ApiError, Envelope};
+pub use ids::{ContainerId, ProjectId, ServerId};
+pub use project::Project;
+pub use service::Service;
+pub use snapshot::Snapshot;
