@@ -9,8 +9,11 @@
 //!
 //! The node asks; nothing in here decides.
 
+pub mod cgroup;
 pub mod error;
+pub mod firewall;
 pub mod launch;
+pub mod net;
 pub mod shim;
 pub mod stats;
 pub mod storage;

@@ -1,0 +1,87 @@
+//! How a container is born, from the shim's side: namespaces, ids, cgroups, network, mounts.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::init;
+use super::lease::WIDTH;
+use super::mounts::Mounts;
+use super::stage::{Channel, Message};
+use crate::engine::cgroup::Cgroups;
+use crate::engine::error::{Context, Error, Result};
+use crate::engine::launch::ShimSpec;
+use crate::engine::net;
+use crate::engine::sys::process::{self, Forked, Process};
+
+/// A booting machine as its shim holds it.
+pub struct Machine {
+    /// systemd, PID 1 inside.
+    pub init: Process,
+    /// The far side of /dev/console.
+    pub console: OwnedFd,
+    /// Where systemd says READY=1.
+    pub notify: OwnedFd,
+    /// The container's network namespace.
+    pub netns: File,
+}
+
+const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWNET;
+
+/// Brings a container to the point where systemd runs. `base` is its first host id.
+///
+/// # Errors
+/// The step that failed; what was made until then is removed.
+pub fn bear(spec: &ShimSpec, cgroups: &Cgroups, base: u32) -> Result<Machine> {
+    let id = &spec.container.id;
+    cgroups.create(id, base)?;
+    let (ours, theirs) = Channel::pair()?;
+    let payload = cgroups.open_payload(id)?;
+    let init = match process::fork(NAMESPACES, Some(payload.as_fd())).context(|| "make the namespaces".into())? {
+        Forked::Child => {
+            drop(ours);
+            init::run(&theirs, spec);
+            process::exit_now(1)
+        }
+        Forked::Parent(init) => init,
+    };
+    drop(theirs);
+    furnish(spec, cgroups, base, &init, &ours)
+        .map(|(console, notify, netns)| Machine { init, console, notify, netns })
+        .inspect_err(|_| bury(spec, cgroups))
+}
+
+/// The parent's steps while the child waits for them.
+fn furnish(
+    spec: &ShimSpec,
+    cgroups: &Cgroups,
+    base: u32,
+    init: &Process,
+    channel: &Channel,
+) -> Result<(OwnedFd, OwnedFd, File)> {
+    let proc = |name: &str| format!("/proc/{}/{name}", init.pid);
+    let map = format!("0 {base} {WIDTH}\n");
+    for file in ["uid_map", "gid_map"] {
+        fs::write(proc(file), &map).context(|| format!("write {file}"))?;
+    }
+    cgroups.place(&spec.container.id, init.pid, false)?;
+    let open = |name: &str| File::open(proc(name)).context(|| format!("open {name}"));
+    let (userns, netns) = (open("ns/user")?, open("ns/net")?);
+    net::create(&spec.veth(), netns.as_fd(), spec.container.address)?;
+    let mounts = Mounts::make(&spec.root, &userns, base)?;
+    channel.send(&Message::Mounts, &mounts.fds())?;
+    let inside = channel.expect(&Message::Inside, 2)?;
+    let [console, notify] = inside.try_into().map_err(|_| Error::Shim("wrong number of descriptors".into()))?;
+    channel.expect_exec()?;
+    Ok((console, notify, netns))
+}
+
+/// Removes what a birth made outside the container's own namespaces.
+pub fn bury(spec: &ShimSpec, cgroups: &Cgroups) {
+    cgroups.remove(&spec.container.id);
+    net::remove(&spec.veth());
+}

@@ -1,0 +1,459 @@
+//! The shim's life: one loop over init, kit, console, notify socket and the node's requests.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::birth::{self, Machine};
+use super::console::Console;
+use super::lease::{self, Lease};
+use super::protocol::{Event, Outcome, Reply, Request, Status, VERSION};
+use super::{dial, kit};
+use crate::engine::cgroup::Cgroups;
+use crate::engine::error::{Context, Error, Result};
+use crate::engine::launch::ShimSpec;
+use crate::engine::sys::fds;
+use crate::engine::sys::process::{self, Process};
+
+/// systemd halts on SIGRTMIN+3 and reboots on SIGRTMIN+5; glibc's SIGRTMIN is 34.
+const HALT: i32 = 37;
+const REBOOT: i32 = 39;
+/// Longest request line.
+const REQUEST_MAX: usize = 4096;
+/// Most clients at once; the oldest go first.
+const CLIENTS_MAX: usize = 64;
+/// Lines of console kept for the report of a death.
+const TAIL_LINES: usize = 20;
+
+struct Client {
+    stream: UnixStream,
+    input: Vec<u8>,
+    watching: bool,
+}
+
+/// One running container.
+pub struct Shim {
+    spec: ShimSpec,
+    cgroups: Cgroups,
+    lease: Lease,
+    machine: Machine,
+    kit_exe: Option<File>,
+    kit_listener: UnixListener,
+    kit: Option<Process>,
+    kit_due: Option<(Instant, Duration)>,
+    requests: UnixListener,
+    clients: Vec<Client>,
+    signals: SignalFd,
+    console: Console,
+    started_at_ms: u64,
+    ready: bool,
+    frozen: bool,
+    /// Set once a stop was asked for: when everything is killed.
+    deadline: Option<Instant>,
+    killed: bool,
+    shutting_down: bool,
+    _disk_lock: nix::fcntl::Flock<File>,
+}
+
+impl Shim {
+    /// Starts the container of `spec`.
+    ///
+    /// # Errors
+    /// The step that failed; nothing is left behind.
+    pub fn start(spec: ShimSpec) -> Result<Self> {
+        let mut blocked = SigSet::empty();
+        blocked.add(Signal::SIGTERM);
+        blocked.thread_block().context(|| "block SIGTERM".into())?;
+        let signals = SignalFd::with_flags(&blocked, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .context(|| "signalfd".into())?;
+        // An overlay's upper directory mounted twice is silent corruption: the disk is ours alone.
+        let path = spec.root.path();
+        let disk = File::open(path).at("open", path)?;
+        let disk_lock = nix::fcntl::Flock::lock(disk, nix::fcntl::FlockArg::LockExclusiveNonblock)
+            .map_err(|_| Error::Busy(path.to_owned()))?;
+        let lease = lease::take(spec.id_base)?;
+        let cgroups = Cgroups::find(&spec.tag)?;
+        cgroups.enter_shim_group()?;
+        let dir = spec.dir();
+        let listen = |name: &str| -> Result<UnixListener> {
+            let path = dir.join(name);
+            let _ = fs::remove_file(&path);
+            let listener = UnixListener::bind(&path).at("bind", &path)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).at("chmod", &path)?;
+            Ok(listener)
+        };
+        let (kit_listener, requests) = (listen("kit.sock")?, listen("shim.sock")?);
+        requests.set_nonblocking(true).context(|| "shim.sock".into())?;
+        let kit_exe = match &spec.container.kit_dir {
+            Some(kit_dir) => {
+                let path = kit_dir.join("cowl-kit");
+                Some(File::open(&path).at("open", &path)?)
+            }
+            None => None,
+        };
+        let machine = birth::bear(&spec, &cgroups, lease.base)?;
+        let mut shim = Self {
+            spec,
+            cgroups,
+            lease,
+            machine,
+            kit_exe,
+            kit_listener,
+            kit: None,
+            kit_due: None,
+            requests,
+            clients: Vec::new(),
+            signals,
+            console: Console::default(),
+            started_at_ms: now_ms(),
+            ready: false,
+            frozen: false,
+            deadline: None,
+            killed: false,
+            shutting_down: false,
+            _disk_lock: disk_lock,
+        };
+        shim.start_kit(Duration::from_millis(100));
+        Ok(shim)
+    }
+
+    /// Who we are and how it is.
+    pub fn status(&self) -> Status {
+        Status {
+            version: VERSION,
+            id: self.spec.container.id,
+            shim_pid: std::process::id(),
+            init_pid: self.machine.init.pid.cast_unsigned(),
+            started_at_ms: self.started_at_ms,
+            ready: self.ready,
+            frozen: self.frozen,
+            id_base: self.lease.base,
+            veth: self.spec.veth(),
+        }
+    }
+
+    /// Stays until the container is gone, then removes what is left of it and says how it ended.
+    pub fn run(mut self) {
+        let outcome = loop {
+            match self.turn() {
+                Ok(None) => {}
+                Ok(Some(outcome)) => break outcome,
+                Err(e) => {
+                    // Only polling can fail here; without it we are of no use to anyone.
+                    let _ = process::signal(self.machine.init.fd.as_fd(), libc::SIGKILL);
+                    break Outcome::Crashed(format!("the shim failed: {e}"));
+                }
+            }
+        };
+        self.drain_console();
+        birth::bury(&self.spec, &self.cgroups);
+        let console_tail = self.console.tail(TAIL_LINES);
+        let dir = self.spec.dir();
+        let _ = fs::remove_dir_all(&dir);
+        self.tell(&Event::Exited { outcome, console_tail });
+    }
+
+    /// Waits for the next thing to happen and deals with it. `Some` when the container is gone.
+    fn turn(&mut self) -> Result<Option<Outcome>> {
+        let timeout = [self.deadline, self.kit_due.map(|(at, _)| at)]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        let ready = self.wait(timeout)?;
+        if ready.signal && matches!(self.signals.read_signal(), Ok(Some(_))) {
+            self.ask_to_stop(Duration::from_secs(10));
+        }
+        if ready.console {
+            self.drain_console();
+        }
+        if ready.notify {
+            self.drain_notify();
+        }
+        if ready.request {
+            self.accept();
+        }
+        for index in ready.clients.into_iter().rev() {
+            self.serve_client(index);
+        }
+        if ready.kit {
+            self.kit_died();
+        }
+        if ready.init
+            && let Some(outcome) = self.init_died()
+        {
+            return Ok(Some(outcome));
+        }
+        self.keep_deadlines();
+        Ok(None)
+    }
+
+    fn keep_deadlines(&mut self) {
+        let now = Instant::now();
+        if self.deadline.is_some_and(|at| at <= now) {
+            self.deadline = None;
+            self.killed = true;
+            // The kernel ends a pid namespace with its init.
+            let _ = process::signal(self.machine.init.fd.as_fd(), libc::SIGKILL);
+        }
+        if let Some((at, backoff)) = self.kit_due
+            && at <= now
+        {
+            self.kit_due = None;
+            self.start_kit((backoff * 2).min(Duration::from_secs(5)));
+            self.tell(&Event::KitRestarted);
+        }
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> Result<Ready> {
+        let mut polled = vec![
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(&self.machine.console, PollFlags::IN),
+            PollFd::new(&self.machine.notify, PollFlags::IN),
+            PollFd::new(&self.requests, PollFlags::IN),
+            PollFd::new(&self.machine.init.fd, PollFlags::IN),
+        ];
+        let fixed = polled.len();
+        polled.extend(self.clients.iter().map(|c| PollFd::new(&c.stream, PollFlags::IN)));
+        if let Some(kit) = &self.kit {
+            polled.push(PollFd::new(&kit.fd, PollFlags::IN));
+        }
+        let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs().cast_signed(), tv_nsec: t.subsec_nanos().into() });
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e).context(|| "poll".into()),
+        }
+        let hit = |i: usize| !polled[i].revents().is_empty();
+        let clients = self.clients.len();
+        Ok(Ready {
+            signal: hit(0),
+            // A console without any writer reports hang-up for ever; only input counts.
+            console: polled[1].revents().contains(PollFlags::IN),
+            notify: hit(2),
+            request: hit(3),
+            init: hit(4),
+            clients: (0..clients).filter(|i| hit(fixed + i)).collect(),
+            kit: self.kit.is_some() && hit(fixed + clients),
+        })
+    }
+
+    // --- the kit ---------------------------------------------------------------------------
+
+    fn start_kit(&mut self, backoff: Duration) {
+        let Some(exe) = &self.kit_exe else { return };
+        match kit::start(&self.spec, &self.cgroups, &self.machine, exe, &self.kit_listener) {
+            Ok(kit) => self.kit = Some(kit),
+            Err(e) => {
+                eprintln!("cowl shim {}: {e}", self.spec.container.id);
+                self.kit_due = Some((Instant::now() + backoff, backoff));
+            }
+        }
+        if self.kit.is_some() {
+            // Remembered for the case that it dies soon.
+            self.kit_due = None;
+        }
+    }
+
+    fn kit_died(&mut self) {
+        if let Some(kit) = self.kit.take() {
+            let _ = reap(&kit);
+        }
+        if !self.shutting_down && self.deadline.is_none() {
+            let backoff = Duration::from_millis(200);
+            self.kit_due = Some((Instant::now() + backoff, backoff));
+        }
+    }
+
+    // --- init ------------------------------------------------------------------------------
+
+    /// `None` when it was a reboot that worked.
+    fn init_died(&mut self) -> Option<Outcome> {
+        let status = reap(&self.machine.init);
+        if let Some(kit) = self.kit.take() {
+            let _ = reap(&kit);
+        }
+        self.kit_due = None;
+        match status {
+            // waitid(2) shows reboot(2) inside a pid namespace as these two signals.
+            Some(WaitStatus::Signaled(_, Signal::SIGHUP, _)) if !self.killed => match self.reboot() {
+                Ok(()) => None,
+                Err(e) => Some(Outcome::Crashed(format!("restart after reboot failed: {e}"))),
+            },
+            Some(WaitStatus::Signaled(_, Signal::SIGINT, _)) => Some(Outcome::Stopped),
+            _ if self.killed => Some(Outcome::Killed),
+            Some(WaitStatus::Signaled(_, signal, _)) => Some(Outcome::Crashed(format!("init was killed by {signal}"))),
+            Some(WaitStatus::Exited(_, code)) => Some(Outcome::Crashed(format!("init exited with code {code}"))),
+            _ => Some(Outcome::Crashed("init is gone".into())),
+        }
+    }
+
+    fn reboot(&mut self) -> Result<()> {
+        self.tell(&Event::Rebooting);
+        self.drain_console();
+        birth::bury(&self.spec, &self.cgroups);
+        self.machine = birth::bear(&self.spec, &self.cgroups, self.lease.base)?;
+        self.started_at_ms = now_ms();
+        (self.ready, self.frozen, self.shutting_down, self.deadline) = (false, false, false, None);
+        self.start_kit(Duration::from_millis(100));
+        self.tell(&Event::Started(self.status()));
+        Ok(())
+    }
+
+    fn ask_to_stop(&mut self, grace: Duration) {
+        if self.frozen {
+            let _ = self.cgroups.freeze(&self.spec.container.id, false);
+            self.frozen = false;
+        }
+        let at = Instant::now() + grace;
+        self.deadline = Some(self.deadline.map_or(at, |d| d.min(at)));
+        if !grace.is_zero() {
+            let _ = process::signal(self.machine.init.fd.as_fd(), HALT);
+        }
+    }
+
+    fn drain_console(&mut self) {
+        let mut buf = [0u8; 8192];
+        // Bounded, so that a chatty container cannot keep the loop here.
+        for _ in 0..64 {
+            match rustix::io::read(&self.machine.console, &mut buf) {
+                Ok(n) if n > 0 => self.console.push(&buf[..n]),
+                _ => return,
+            }
+        }
+    }
+
+    fn drain_notify(&mut self) {
+        let mut buf = [0u8; 4096];
+        for _ in 0..64 {
+            let Ok((n, sender)) = fds::receive_with_credentials(self.machine.notify.as_fd(), &mut buf) else { return };
+            // Anything inside can write to the socket; only PID 1 is believed.
+            if sender.is_none_or(|s| s.pid() != self.machine.init.pid) {
+                continue;
+            }
+            let text = String::from_utf8_lossy(&buf[..n]).into_owned();
+            text.lines().for_each(|line| self.notified(line));
+        }
+    }
+
+    fn notified(&mut self, line: &str) {
+        match line.split_once('=') {
+            Some(("READY", "1")) if !self.ready => {
+                self.ready = true;
+                self.tell(&Event::Ready);
+            }
+            Some(("X_SYSTEMD_UNIT_ACTIVE", unit)) => {
+                let unit: String = unit.chars().filter(|c| !c.is_control()).take(256).collect();
+                self.tell(&Event::UnitActive(unit));
+            }
+            Some(("X_SYSTEMD_SHUTDOWN", _)) => self.shutting_down = true,
+            _ => {}
+        }
+    }
+
+    // --- the node --------------------------------------------------------------------------
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.requests.accept() {
+            if stream.set_nonblocking(true).is_err() {
+                continue;
+            }
+            if self.clients.len() >= CLIENTS_MAX {
+                let oldest = self.clients.iter().position(|c| !c.watching).unwrap_or(0);
+                self.clients.remove(oldest);
+            }
+            self.clients.push(Client { stream, input: Vec::new(), watching: false });
+        }
+    }
+
+    fn serve_client(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        let mut buf = [0u8; REQUEST_MAX];
+        match client.stream.read(&mut buf) {
+            Ok(n) if n > 0 && client.input.len() + n <= REQUEST_MAX => client.input.extend_from_slice(&buf[..n]),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+            _ => {
+                self.clients.remove(index);
+                return;
+            }
+        }
+        let Some(end) = client.input.iter().position(|b| *b == b'\n') else { return };
+        let request = serde_json::from_slice::<Request>(&client.input[..end]);
+        client.input.clear();
+        let watching = matches!(request, Ok(Request::Watch));
+        let (reply, attached) = match request {
+            Ok(request) => self.answer(&request),
+            Err(e) => (Reply::Error { message: e.to_string(), errno: libc::EINVAL }, None),
+        };
+        let mut line = serde_json::to_vec(&reply).unwrap_or_default();
+        line.push(b'\n');
+        let client = &mut self.clients[index];
+        let fds: Vec<_> = attached.iter().map(AsFd::as_fd).collect();
+        let sent = fds::send(client.stream.as_fd(), &line, &fds);
+        client.watching = watching;
+        if sent.is_err() || !watching {
+            self.clients.remove(index);
+        }
+    }
+
+    fn answer(&mut self, request: &Request) -> (Reply, Option<OwnedFd>) {
+        let done = |result: Result<()>| match result {
+            Ok(()) => Reply::Ok,
+            Err(e) => Reply::Error { errno: super::errno(&e), message: e.to_string() },
+        };
+        match request {
+            Request::Status | Request::Watch => (Reply::Status(self.status()), None),
+            Request::Dial { port } => match dial::connect(&self.machine.netns, self.spec.container.address, *port) {
+                Ok(socket) => (Reply::Ok, Some(socket)),
+                Err(e) => (Reply::Error { message: e.to_string(), errno: e.raw_os_error().unwrap_or(0) }, None),
+            },
+            Request::Stop { grace_ms } => {
+                self.ask_to_stop(Duration::from_millis(*grace_ms));
+                (Reply::Ok, None)
+            }
+            Request::Reboot => {
+                let asked = process::signal(self.machine.init.fd.as_fd(), REBOOT);
+                (done(asked.context(|| "ask init to reboot".into())), None)
+            }
+            Request::Freeze { frozen } => match self.cgroups.freeze(&self.spec.container.id, *frozen) {
+                Ok(()) => {
+                    self.frozen = *frozen;
+                    (Reply::Status(self.status()), None)
+                }
+                Err(e) => (done(Err(e)), None),
+            },
+        }
+    }
+
+    /// Sends an event to all who watch. Who does not keep up is cut off rather than skipped.
+    fn tell(&mut self, event: &Event) {
+        let mut line = serde_json::to_vec(event).unwrap_or_default();
+        line.push(b'\n');
+        self.clients.retain_mut(|c| !c.watching || c.stream.write(&line).is_ok_and(|n| n == line.len()));
+    }
+}
+
+struct Ready {
+    signal: bool,
+    console: bool,
+    notify: bool,
+    request: bool,
+    init: bool,
+    kit: bool,
+    clients: Vec<usize>,
+}
+
+fn reap(child: &Process) -> Option<WaitStatus> {
+    waitid(Id::PIDFd(child.fd.as_fd()), WaitPidFlag::WEXITED).ok()
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis().try_into().unwrap_or(u64::MAX))
+}

@@ -1,0 +1,31 @@
+//! Mounts: mount_setattr(2), which rustix has not yet.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::check;
+
+/// Sets attributes (`MOUNT_ATTR_*`) on the mount behind `mount`; `idmap` is an open user
+/// namespace to map owners through (kernel ≥ 5.12, btrfs ≥ 5.15).
+///
+/// # Errors
+/// Those of mount_setattr(2): `EINVAL` when the file system cannot be idmapped.
+pub fn set_attributes(mount: BorrowedFd<'_>, set: u64, idmap: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    if let Some(userns) = idmap {
+        attr.attr_set |= libc::MOUNT_ATTR_IDMAP;
+        attr.userns_fd = u64::from(userns.as_raw_fd().cast_unsigned());
+    }
+    // SAFETY: `attr` is a valid mount_attr of the size passed and outlives the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+    .map(drop)
+}
