@@ -6,7 +6,30 @@
 //! POOL/containers/<container-id>/         snapshot of the template; `image` names the image id
 //! POOL/snapshots/<container-id>/<name>/   read-only snapshots of the container
 //! POOL/kit/<sha256 prefix>/cowl-kit       read-only subvolume
+//! POOL/tmp/                               half-made things; emptied when the pool is opened
 //! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | [`pool`] | the open pool: its lock, layout and space |
+//! | [`backing`] | what the pool lies on: a loop file or the host's btrfs |
+//! | [`disks`] | containers' disks, snapshots, restore |
+//! | [`image`] | images and the templates made from them |
+//! | [`build`] | a new image from Debian's packages |
+//! | [`transfer`] | an image as one file |
+//! | [`kit`] | the kit's executable, one copy for all |
+//! | [`size`] | what a subvolume takes |
+//! | [`view`] | looking into a disk that does not run |
 
+pub mod backing;
+pub mod build;
+mod command;
+pub mod disks;
+pub mod image;
+pub mod kit;
 pub mod pool;
+pub mod size;
+#[cfg(test)]
+mod testing;
+pub mod transfer;
 pub mod view;

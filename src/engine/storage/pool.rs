@@ -1,16 +1,36 @@
-//! The pool and the operations on its subvolumes.
+//! The open pool: its lock, layout and space. The operations on it are in this module's neighbours.
 
+use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::api::ContainerId;
-use crate::api::server::BuildProgress;
+use super::backing::{self, Backing, Kind};
 use crate::engine::Config;
-use crate::engine::error::{Error, Result};
+use crate::engine::error::{Context, Error, Result};
+use crate::engine::sys::btrfs;
+
+pub use super::image::BuiltImage;
+pub use super::size::DiskSize;
+
+/// Version of the layout below the pool's root; a pool of a later version is refused.
+const LAYOUT: u32 = 1;
+/// Directories of the pool.
+const ROOMS: [&str; 6] = ["images", "templates", "containers", "snapshots", "kit", "tmp"];
+
+/// Boots a freshly unpacked root file system once and shuts it down again.
+pub type FirstBoot = Box<dyn Fn(&Path) -> Result<()> + Send + Sync>;
 
 /// An open pool. One per node; an exclusive lock guards it.
-#[derive(Debug)]
 pub struct Pool {
-    root: PathBuf,
+    pub(super) root: PathBuf,
+    pub(super) first_boot: Option<FirstBoot>,
+    backing: Backing,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("backing", &self.backing).finish_non_exhaustive()
+    }
 }
 
 /// Space in bytes.
@@ -24,31 +44,29 @@ pub struct PoolUsage {
     pub free: u64,
 }
 
-/// A built image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuiltImage {
-    /// `debian-13-20261123-1a2b3c4d`.
-    pub id: String,
-    /// Tier, `debian-13`.
-    pub tier: String,
-    /// Bytes of its files.
-    pub size: u64,
-    /// Seconds since the epoch.
-    pub created_at: i64,
-}
-
-fn unbuilt<T>() -> Result<T> {
-    Err(Error::Unsupported("not built".into()))
-}
-
 impl Pool {
     /// Opens the pool under `config.state_dir`, making it on first use: a directory of subvolumes
-    /// when the host's file system is btrfs, else a sparse loop file mounted at `pool/`.
+    /// when the host's file system is btrfs, else a sparse loop file mounted at `pool/`. Removes
+    /// what a crash left half-made.
     ///
     /// # Errors
     /// [`Error::Missing`] without btrfs tools, [`Error::Busy`] when another node has it.
-    pub fn open(_config: &Config) -> Result<Pool> {
-        unbuilt()
+    pub fn open(config: &Config) -> Result<Pool> {
+        let backing = backing::open(&config.state_dir)?;
+        let root = backing.root.clone();
+        for room in ROOMS {
+            fs::create_dir_all(root.join(room)).at("create", &root.join(room))?;
+        }
+        check_layout(&root)?;
+        let pool = Pool { root, first_boot: None, backing };
+        pool.sweep()?;
+        Ok(pool)
+    }
+
+    /// Sets what boots a new image once before it is cleaned; without it the steps of a first boot
+    /// are done one by one in a chroot.
+    pub fn set_first_boot(&mut self, first_boot: FirstBoot) {
+        self.first_boot = Some(first_boot);
     }
 
     /// Where the pool is mounted.
@@ -58,7 +76,10 @@ impl Pool {
 
     /// `loop` or `btrfs`.
     pub fn kind(&self) -> &'static str {
-        "loop"
+        match self.backing.kind {
+            Kind::Loop => "loop",
+            Kind::Btrfs => "btrfs",
+        }
     }
 
     /// Space.
@@ -66,145 +87,119 @@ impl Pool {
     /// # Errors
     /// When the file system cannot be asked.
     pub fn usage(&self) -> Result<PoolUsage> {
-        unbuilt()
+        let stat = rustix::fs::statvfs(&self.root).at("ask for space of", &self.root)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        let mut free = bytes(stat.f_bavail);
+        if let (Kind::Loop, Some(state_dir)) = (self.backing.kind, self.root.parent()) {
+            free = free.min(backing::free_on(state_dir)?);
+        }
+        Ok(PoolUsage { total: bytes(stat.f_blocks), used: bytes(stat.f_blocks - stat.f_bfree), free })
     }
 
-    /// The newest built image of a tier.
+    /// Gives the pool up and unmounts it. A node that ends does not do this: containers run on.
     ///
     /// # Errors
-    /// When the pool cannot be read.
-    pub fn image(&self, _tier: &str) -> Result<Option<BuiltImage>> {
-        unbuilt()
+    /// `EBUSY` while containers run.
+    pub fn close(self) -> Result<()> {
+        let state_dir = self.root.parent().map(Path::to_path_buf).unwrap_or_default();
+        drop(self);
+        backing::unmount(&state_dir)
     }
 
-    /// Builds an image: mmdebstrap, first boot, cleaning, template. `progress` is called often.
-    ///
-    /// # Errors
-    /// The reason, with the last lines of the build's log; nothing half-built is left.
-    pub fn build_image(
-        &self,
-        _config: &Config,
-        _tier: &str,
-        _log: &Path,
-        _progress: &mut dyn FnMut(BuildProgress),
-    ) -> Result<BuiltImage> {
-        unbuilt()
+    /// A path in `tmp/` that nobody else uses.
+    pub(super) fn temporary(&self, what: &str) -> PathBuf {
+        self.root.join("tmp").join(format!("{what}-{:016x}", rand::random::<u64>()))
     }
 
-    /// Copies an image that another pool exported with [`Pool::export_image`].
-    ///
-    /// # Errors
-    /// When the file is not such an export.
-    pub fn import_image(&self, _file: &Path) -> Result<BuiltImage> {
-        unbuilt()
+    /// Renames and deletes made so far survive a power cut when this has returned.
+    pub(super) fn commit(&self) -> Result<()> {
+        btrfs::commit(&self.root).at("commit", &self.root)
     }
 
-    /// Writes an image to one file that [`Pool::import_image`] reads.
-    ///
-    /// # Errors
-    /// When there is no such image, or the disk is full.
-    pub fn export_image(&self, _image_id: &str, _file: &Path) -> Result<()> {
-        unbuilt()
-    }
-
-    /// Makes a container's disk from an image. Idempotent: an existing disk is kept.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] without that image, [`Error::Full`].
-    pub fn create_disk(&self, _id: &ContainerId, _image_id: &str) -> Result<()> {
-        unbuilt()
-    }
-
-    /// The container's subvolume.
-    pub fn disk(&self, id: &ContainerId) -> PathBuf {
-        self.root.join("containers").join(id.as_str())
-    }
-
-    /// The `/usr` of the image this disk or snapshot was made from.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] without such a disk.
-    pub fn lower_usr(&self, _disk: &Path) -> Result<PathBuf> {
-        unbuilt()
-    }
-
-    /// Removes a container's disk and all its snapshots. Idempotent.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn delete_disk(&self, _id: &ContainerId) -> Result<()> {
-        unbuilt()
-    }
-
-    /// Ids of all disks in the pool.
-    ///
-    /// # Errors
-    /// When the pool cannot be read.
-    pub fn disks(&self) -> Result<Vec<ContainerId>> {
-        unbuilt()
-    }
-
-    /// Takes a read-only snapshot of a container's disk.
-    ///
-    /// # Errors
-    /// [`Error::Exists`], [`Error::NotFound`], [`Error::Full`].
-    pub fn create_snapshot(&self, _id: &ContainerId, _name: &str) -> Result<()> {
-        unbuilt()
-    }
-
-    /// A snapshot's subvolume.
-    pub fn snapshot(&self, id: &ContainerId, name: &str) -> PathBuf {
-        self.root.join("snapshots").join(id.as_str()).join(name)
-    }
-
-    /// Removes a snapshot. Idempotent.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn delete_snapshot(&self, _id: &ContainerId, _name: &str) -> Result<()> {
-        unbuilt()
-    }
-
-    /// Names of a container's snapshots.
-    ///
-    /// # Errors
-    /// When the pool cannot be read.
-    pub fn snapshots(&self, _id: &ContainerId) -> Result<Vec<String>> {
-        unbuilt()
-    }
-
-    /// Replaces a stopped container's disk by a writable copy of a snapshot, atomically
-    /// (RENAME_EXCHANGE). The present disk becomes the read-only snapshot `safety`.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`]; the disk is then as before.
-    pub fn restore(&self, _id: &ContainerId, _name: &str, _safety: &str) -> Result<()> {
-        unbuilt()
-    }
-
-    /// Copies the kit's executable into a read-only subvolume named by its hash; returns that
-    /// directory. Idempotent.
-    ///
-    /// # Errors
-    /// When it cannot be read or the pool is full.
-    pub fn install_kit(&self, _kit_exe: &Path) -> Result<PathBuf> {
-        unbuilt()
-    }
-
-    /// Bytes that only this subvolume holds, and bytes it refers to in all.
-    ///
-    /// # Errors
-    /// When the subvolume does not exist.
-    pub fn size(&self, _subvolume: &Path) -> Result<DiskSize> {
-        unbuilt()
+    fn sweep(&self) -> Result<()> {
+        for name in names(&self.root.join("tmp"))? {
+            remove(&self.root.join("tmp").join(name))?;
+        }
+        self.sweep_images()
     }
 }
 
-/// Size of a subvolume in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DiskSize {
-    /// Bytes only it holds; what deleting it would free.
-    pub exclusive: u64,
-    /// Bytes of all its files' extents.
-    pub referenced: u64,
+fn check_layout(root: &Path) -> Result<()> {
+    let path = root.join("layout");
+    match fs::read_to_string(&path) {
+        Ok(text) if text.trim() == LAYOUT.to_string() => Ok(()),
+        Ok(text) => Err(Error::Unsupported(format!(
+            "{} has layout {}, this version knows {LAYOUT}; use the version of Cowl that made it",
+            root.display(),
+            text.trim()
+        ))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            fs::write(&path, format!("{LAYOUT}\n")).at("write", &path)
+        }
+        Err(e) => Err(e).at("read", &path),
+    }
+}
+
+/// Names in a directory, sorted; none when it does not exist. Names that are not UTF-8 are none of
+/// ours and left out.
+pub(super) fn names(dir: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).at("list", dir),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        if let Ok(name) = entry.at("list", dir)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Removes a subvolume, directory or file; a missing one is fine.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    let kind = match fs::symlink_metadata(path) {
+        Ok(meta) => meta.file_type(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e).at("ask", path),
+    };
+    if !kind.is_dir() {
+        return fs::remove_file(path).at("delete", path);
+    }
+    if btrfs::is_subvolume(path).at("ask", path)? {
+        return btrfs::delete(path).at("delete", path);
+    }
+    fs::remove_dir_all(path).at("delete", path)
+}
+
+/// Deletes a half-made subvolume unless it was [kept](Scratch::keep).
+pub(super) struct Scratch(Option<PathBuf>);
+
+impl Scratch {
+    /// Guards a path, whether it exists yet or not.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self(Some(path))
+    }
+
+    /// The path.
+    pub(super) fn path(&self) -> &Path {
+        self.0.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// It is no longer half-made, or no longer there.
+    pub(super) fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take()
+            && let Err(error) = remove(&path)
+        {
+            tracing::warn!(%error, path = %path.display(), "left behind; the next start removes it");
+        }
+    }
 }
