@@ -24,6 +24,19 @@ use std::path::PathBuf;
 
 pub use error::{Error, Result};
 
+/// Opens the pool of `config`, ready to build images that boot once on this engine.
+///
+/// # Errors
+/// Those of [`storage::pool::Pool::open`].
+pub fn open_pool(config: &Config) -> Result<storage::pool::Pool> {
+    /// systemd on a busy machine, for the very first time.
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(180);
+    let mut pool = storage::pool::Pool::open(config)?;
+    let own = config.clone();
+    pool.set_first_boot(Box::new(move |tree| launch::boot_once(&own, tree, PATIENCE)));
+    Ok(pool)
+}
+
 /// Where a node keeps things and how it tells its own from another node's on the same machine.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -135,9 +135,8 @@ pub(super) fn unverified_tls() -> TlsConnector {
     let schemes = provider.signature_verification_algorithms.supported_schemes();
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     // ring supports the default versions; were it not so, the empty configuration refuses to connect.
-    let config = config.map(|c| {
-        c.dangerous().with_custom_certificate_verifier(Arc::new(Anyone { schemes })).with_no_client_auth()
-    });
+    let config = config
+        .map(|c| c.dangerous().with_custom_certificate_verifier(Arc::new(Anyone { schemes })).with_no_client_auth());
     match config {
         Ok(mut config) => {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];

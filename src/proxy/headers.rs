@@ -43,8 +43,7 @@ pub fn to_upstream(req: &mut Request<Body>, target: &Target, client: IpAddr, upg
     for name in [EXPECT, FORWARDED, TE] {
         headers.remove(name);
     }
-    let spoofed: Vec<HeaderName> =
-        headers.keys().filter(|n| n.as_str().starts_with("x-forwarded-")).cloned().collect();
+    let spoofed: Vec<HeaderName> = headers.keys().filter(|n| n.as_str().starts_with("x-forwarded-")).cloned().collect();
     for name in spoofed {
         headers.remove(name);
     }

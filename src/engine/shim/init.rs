@@ -77,6 +77,7 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
     let console = make_console()?;
     mask()?;
     let notify = make_notify()?;
+    name_once(&spec.container.hostname)?;
     // systemd hands credentials to its services through mounts: private propagation breaks that
     // silently (engine survey, section 2).
     mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).context(|| "make / shared".into())?;
@@ -226,6 +227,21 @@ fn make_notify() -> Result<OwnedFd> {
     let address = UnixAddr::new(NOTIFY).context(|| "name the notify socket".into())?;
     nix::sys::socket::bind(std::os::fd::AsRawFd::as_raw_fd(&notify), &address).context(|| format!("bind {NOTIFY}"))?;
     Ok(notify)
+}
+
+/// Writes the host's name on the first start. Later it is the container's own affair.
+fn name_once(hostname: &str) -> Result<()> {
+    // Whatever lies there, even a dangling link, was put there from inside.
+    if Path::new("/etc/hostname").symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    std::fs::write("/etc/hostname", format!("{hostname}\n")).context(|| "write /etc/hostname".into())?;
+    if Path::new("/etc/hosts").symlink_metadata().is_ok_and(|m| m.is_file()) {
+        let hosts = std::fs::read_to_string("/etc/hosts").context(|| "read /etc/hosts".into())?;
+        std::fs::write("/etc/hosts", format!("{}\n127.0.1.1\t{hostname}\n", hosts.trim_end()))
+            .context(|| "write /etc/hosts".into())?;
+    }
+    Ok(())
 }
 
 fn environment(spec: &ShimSpec) -> Vec<CString> {

@@ -30,6 +30,9 @@ const REBOOT: i32 = 39;
 const REQUEST_MAX: usize = 4096;
 /// Most clients at once; the oldest go first.
 const CLIENTS_MAX: usize = 64;
+/// First and longest wait before a dead kit is started again.
+const KIT_BACKOFF_MIN: Duration = Duration::from_millis(50);
+const KIT_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Lines of console kept for the report of a death.
 const TAIL_LINES: usize = 20;
 
@@ -48,7 +51,10 @@ pub struct Shim {
     kit_exe: Option<File>,
     kit_listener: UnixListener,
     kit: Option<Process>,
-    kit_due: Option<(Instant, Duration)>,
+    kit_started: Instant,
+    kit_backoff: Duration,
+    /// When a dead kit is started again.
+    kit_due: Option<Instant>,
     requests: UnixListener,
     clients: Vec<Client>,
     signals: SignalFd,
@@ -108,6 +114,8 @@ impl Shim {
             kit_exe,
             kit_listener,
             kit: None,
+            kit_started: Instant::now(),
+            kit_backoff: KIT_BACKOFF_MIN,
             kit_due: None,
             requests,
             clients: Vec::new(),
@@ -121,7 +129,7 @@ impl Shim {
             shutting_down: false,
             _disk_lock: disk_lock,
         };
-        shim.start_kit(Duration::from_millis(100));
+        shim.start_kit();
         Ok(shim)
     }
 
@@ -163,7 +171,7 @@ impl Shim {
 
     /// Waits for the next thing to happen and deals with it. `Some` when the container is gone.
     fn turn(&mut self) -> Result<Option<Outcome>> {
-        let timeout = [self.deadline, self.kit_due.map(|(at, _)| at)]
+        let timeout = [self.deadline, self.kit_due]
             .into_iter()
             .flatten()
             .min()
@@ -204,11 +212,8 @@ impl Shim {
             // The kernel ends a pid namespace with its init.
             let _ = process::signal(self.machine.init.fd.as_fd(), libc::SIGKILL);
         }
-        if let Some((at, backoff)) = self.kit_due
-            && at <= now
-        {
-            self.kit_due = None;
-            self.start_kit((backoff * 2).min(Duration::from_secs(5)));
+        if self.kit_due.is_some_and(|at| at <= now) {
+            self.start_kit();
             self.tell(&Event::KitRestarted);
         }
     }
@@ -247,18 +252,15 @@ impl Shim {
 
     // --- the kit ---------------------------------------------------------------------------
 
-    fn start_kit(&mut self, backoff: Duration) {
+    fn start_kit(&mut self) {
         let Some(exe) = &self.kit_exe else { return };
+        (self.kit_due, self.kit_started) = (None, Instant::now());
         match kit::start(&self.spec, &self.cgroups, &self.machine, exe, &self.kit_listener) {
             Ok(kit) => self.kit = Some(kit),
             Err(e) => {
                 eprintln!("cowl shim {}: {e}", self.spec.container.id);
-                self.kit_due = Some((Instant::now() + backoff, backoff));
+                self.plan_kit();
             }
-        }
-        if self.kit.is_some() {
-            // Remembered for the case that it dies soon.
-            self.kit_due = None;
         }
     }
 
@@ -267,9 +269,15 @@ impl Shim {
             let _ = reap(&kit);
         }
         if !self.shutting_down && self.deadline.is_none() {
-            let backoff = Duration::from_millis(200);
-            self.kit_due = Some((Instant::now() + backoff, backoff));
+            self.plan_kit();
         }
+    }
+
+    /// A kit that lived for a while is started again at once; one that keeps dying, ever later.
+    fn plan_kit(&mut self) {
+        let lived = self.kit_started.elapsed() > Duration::from_secs(10);
+        self.kit_backoff = if lived { KIT_BACKOFF_MIN } else { (self.kit_backoff * 2).min(KIT_BACKOFF_MAX) };
+        self.kit_due = Some(Instant::now() + self.kit_backoff);
     }
 
     // --- init ------------------------------------------------------------------------------
@@ -302,7 +310,7 @@ impl Shim {
         self.machine = birth::bear(&self.spec, &self.cgroups, self.lease.base)?;
         self.started_at_ms = now_ms();
         (self.ready, self.frozen, self.shutting_down, self.deadline) = (false, false, false, None);
-        self.start_kit(Duration::from_millis(100));
+        self.start_kit();
         self.tell(&Event::Started(self.status()));
         Ok(())
     }

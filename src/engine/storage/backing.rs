@@ -187,13 +187,7 @@ fn create_image(state_dir: &Path, image: &Path) -> Result<()> {
         }
     };
     let new = state_dir.join("pool.img.new");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&new)
-        .at("create", &new)?;
+    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new).at("create", &new)?;
     file.set_len(size / MIB * MIB).at("size", &new)?;
     let mut mkfs = command("mkfs.btrfs");
     // One copy of metadata: the file lies on one disk, whose file system guards it already.
@@ -307,7 +301,8 @@ mod tests {
 
     #[test]
     fn the_mount_table_is_read_with_escapes_and_the_last_mount_wins() {
-        let table = "30 1 0:25 / /a\\040b rw - btrfs /dev/loop1 rw\n31 1 0:26 / /a\\040b rw shared:1 - btrfs /dev/loop2 rw\n";
+        let table =
+            "30 1 0:25 / /a\\040b rw - btrfs /dev/loop1 rw\n31 1 0:26 / /a\\040b rw shared:1 - btrfs /dev/loop2 rw\n";
         assert_eq!(source_in(table, Path::new("/a b")).as_deref(), Some("/dev/loop2"));
         assert_eq!(source_in(table, Path::new("/a")), None);
     }

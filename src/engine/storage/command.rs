@@ -35,9 +35,8 @@ fn package_of(program: &str) -> &'static str {
 /// [`Error::Missing`].
 pub fn require(program: &str) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .any(|dir| dir.join(program).is_file());
+    let found =
+        std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).any(|dir| dir.join(program).is_file());
     if found { Ok(()) } else { Err(missing(program)) }
 }
 
@@ -256,7 +255,9 @@ mod tests {
     #[test]
     fn a_failed_program_is_told_with_its_last_lines() {
         let e = run(sh("echo fine; echo first >&2; echo the reason >&2; exit 3"), Duration::from_secs(5)).unwrap_err();
-        assert!(matches!(&e, Error::Program { tail, status, .. } if tail == "first; the reason" && status.contains('3')));
+        assert!(
+            matches!(&e, Error::Program { tail, status, .. } if tail == "first; the reason" && status.contains('3'))
+        );
     }
 
     #[test]

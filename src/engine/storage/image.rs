@@ -255,7 +255,13 @@ mod tests {
     #[test]
     fn an_image_id_tells_its_tier_and_nothing_else_is_one() {
         assert_eq!(tier_of("debian-13-20261123-1a2b3c4d"), Some("debian-13"));
-        for bad in ["debian-13", "debian-13-2026-1a2b3c4d", "../-20261123-1a2b3c4d", "x-20261123-1A2B3C4D", "-20261123-1a2b3c4d"] {
+        for bad in [
+            "debian-13",
+            "debian-13-2026-1a2b3c4d",
+            "../-20261123-1a2b3c4d",
+            "x-20261123-1A2B3C4D",
+            "-20261123-1a2b3c4d",
+        ] {
             assert_eq!(tier_of(bad), None, "{bad}");
         }
         assert_eq!(tier_of(&new_id("debian-13")), Some("debian-13"));

@@ -102,7 +102,8 @@ fn plant(root: &Path) {
         fs::create_dir_all(root.join(dir)).unwrap();
     }
     std::os::unix::fs::symlink("usr/bin", root.join("bin")).unwrap();
-    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash\n").unwrap();
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash\n")
+        .unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\nadm:x:4:\nuser:x:1000:\n").unwrap();
     fs::write(root.join("usr/lib/os-release"), "ID=tiny\n").unwrap();
     std::os::unix::fs::symlink("../usr/lib/os-release", root.join("etc/os-release")).unwrap();

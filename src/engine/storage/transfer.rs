@@ -45,7 +45,8 @@ impl Pool {
         let image = self.image_path(image_id)?;
         let partial = file.with_extension("partial");
         let guard = Scratch::new(partial.clone());
-        let mut out = OpenOptions::new().create(true).truncate(true).write(true).open(&partial).at("create", &partial)?;
+        let mut out =
+            OpenOptions::new().create(true).truncate(true).write(true).open(&partial).at("create", &partial)?;
         let head = serde_json::to_string(&Head { id: built.id, created_at: built.created_at })
             .map_err(|e| Error::Unsupported(e.to_string()))?;
         writeln!(out, "{MAGIC}\n{head}").at("write", &partial)?;
@@ -75,9 +76,8 @@ impl Pool {
     /// When the file is not such an export.
     pub fn import_image(&self, file: &Path) -> Result<BuiltImage> {
         let mut input = File::open(file).at("open", file)?;
-        let head = read_head(&mut input).ok_or_else(|| {
-            Error::Unsupported(format!("{} is not an image that Cowl exported", file.display()))
-        })?;
+        let head = read_head(&mut input)
+            .ok_or_else(|| Error::Unsupported(format!("{} is not an image that Cowl exported", file.display())))?;
         if let Ok(built) = self.built(&head.id) {
             return Ok(built);
         }

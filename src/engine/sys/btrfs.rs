@@ -185,7 +185,11 @@ fn snapshot_with(source: &Path, target: &Path, flags: u64) -> io::Result<()> {
 /// `ENOENT`; `EPERM` for one that is mounted or being sent.
 pub fn delete(path: &Path) -> io::Result<()> {
     if !is_subvolume(path)? {
-        return Err(io::Error::from_raw_os_error(if path.symlink_metadata().is_ok() { libc::EINVAL } else { libc::ENOENT }));
+        return Err(io::Error::from_raw_os_error(if path.symlink_metadata().is_ok() {
+            libc::EINVAL
+        } else {
+            libc::ENOENT
+        }));
     }
     let (parent, mut args) = args_for(path)?;
     delete_nested(parent.as_fd(), info(path)?.id)?;

@@ -149,10 +149,7 @@ async fn a_port_where_nothing_listens_is_502_and_names_the_port() {
     let got = house.get(&house.host("http-3000"), "/").await;
     assert_eq!(got.status, StatusCode::BAD_GATEWAY);
     assert_eq!(got.headers[CONTENT_TYPE], "application/json");
-    assert_eq!(
-        got.json(),
-        json!({"error": "Bad Gateway", "message": "nothing listens on port 3000 of this computer"})
-    );
+    assert_eq!(got.json(), json!({"error": "Bad Gateway", "message": "nothing listens on port 3000 of this computer"}));
 }
 
 #[tokio::test]
@@ -181,9 +178,7 @@ async fn unknown_foreign_stopped_and_misspelt_computers_look_the_same() {
     }
     assert!(seen[0].starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{}", seen[0]);
     assert!(
-        seen[0].ends_with(
-            r#"{"error":"Service Unavailable","message":"no such computer, or it is not running"}"#
-        ),
+        seen[0].ends_with(r#"{"error":"Service Unavailable","message":"no such computer, or it is not running"}"#),
         "{}",
         seen[0]
     );

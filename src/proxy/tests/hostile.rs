@@ -60,7 +60,8 @@ async fn a_host_that_is_said_twice_or_not_at_all_is_refused() {
         let got = house.raw(&api, &format!("{head}Connection: close\r\n\r\n")).await;
         assert!(got.starts_with("HTTP/1.1 400 "), "{head}: {got}");
     }
-    let got = house.raw(&api, &format!("CONNECT {api}:443 HTTP/1.1\r\nHost: {api}:443\r\nConnection: close\r\n\r\n")).await;
+    let got =
+        house.raw(&api, &format!("CONNECT {api}:443 HTTP/1.1\r\nHost: {api}:443\r\nConnection: close\r\n\r\n")).await;
     assert!(got.starts_with("HTTP/1.1 405 "), "{got}");
 }
 

@@ -57,7 +57,10 @@ async fn a_refused_upgrade_is_an_ordinary_reply() {
     house.kit(super::echo()).await;
     let host = house.host("terminal-1");
     let got = house
-        .raw(&host, &format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"))
+        .raw(
+            &host,
+            &format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"),
+        )
         .await;
     assert!(got.starts_with("HTTP/1.1 200 OK\r\n"), "{got}");
     assert!(got.contains(r#""upgrade":"websocket""#), "the kit was not asked: {got}");
@@ -81,7 +84,10 @@ async fn a_switch_nobody_asked_for_is_a_broken_reply() {
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let _ = stream.read(&mut [0; 4096]).await.unwrap();
-        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")
+            .await
+            .unwrap();
         let _ = stream.read(&mut [0; 1]).await;
     });
     assert_eq!(house.get(&house.host("http"), "/").await.status, StatusCode::BAD_GATEWAY);

@@ -26,7 +26,13 @@ pub fn before_first_boot(root: &Path) -> Result<()> {
 /// Empties a root of all that belongs to one machine or one moment.
 pub fn clean(root: &Path, mirror: &Mirror) -> Result<()> {
     before_first_boot(root)?;
-    for name in ["etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap", "etc/.pwd.lock", "var/lib/systemd/random-seed", "root/.bash_history"] {
+    for name in [
+        "etc/apt/sources.list",
+        "etc/apt/apt.conf.d/99mmdebstrap",
+        "etc/.pwd.lock",
+        "var/lib/systemd/random-seed",
+        "root/.bash_history",
+    ] {
         gone(root, name)?;
     }
     for dir in ["etc/apt/sources.list.d", "dev", "run", "tmp", "var/tmp", "var/cache/apt", "var/lib/apt/lists"] {

@@ -100,7 +100,8 @@ impl<'a> Progress<'a> {
         if let Some(note) = line.strip_prefix("I: ") {
             self.note(note);
         } else if line.contains(" newly installed, ") {
-            self.packages.0 = line.split(", ").find_map(|p| p.strip_suffix(" newly installed")?.parse().ok()).unwrap_or(0);
+            self.packages.0 =
+                line.split(", ").find_map(|p| p.strip_suffix(" newly installed")?.parse().ok()).unwrap_or(0);
         } else if let Some(rest) = line.strip_prefix("Need to get ") {
             self.need(rest);
         } else if line.starts_with("Get:") {
