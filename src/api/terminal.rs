@@ -45,6 +45,41 @@ pub struct CommandResult {
     pub stdout: String,
     /// Errors so far; empty where a PTY merges both.
     pub stderr: String,
+    /// Whether output was dropped because there was too much of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     /// Milliseconds it has run.
     pub duration_ms: u64,
+}
+
+/// One line of the reply to `POST /api/v1/terminal/execute?stream=true` (`application/x-ndjson`).
+///
+/// Output comes as it is written, invalid UTF-8 replaced; [`StreamLine::Ping`] every 15 s without
+/// output; [`StreamLine::Exit`] is the last line, its result without the output told before. Who
+/// leaves before it aborts the command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum StreamLine {
+    /// The command has an id and waits or runs.
+    Start {
+        /// For abort and result.
+        command_id: String,
+    },
+    /// Output.
+    Stdout {
+        /// Text.
+        data: String,
+    },
+    /// Errors; only where the command runs on pipes (`ephemeral=true`).
+    Stderr {
+        /// Text.
+        data: String,
+    },
+    /// Still running.
+    Ping,
+    /// The end.
+    Exit {
+        /// Status, exit code and duration.
+        result: CommandResult,
+    },
 }
