@@ -20,6 +20,8 @@
 //! | [`kit`] | the kit's executable, one copy for all |
 //! | [`size`] | what a subvolume takes |
 //! | [`view`] | looking into a disk that does not run |
+//! | `tree`, `owners` | the merged tree behind the view, and its users' names |
+//! | `command` | running a program with a deadline |
 
 pub mod backing;
 pub mod build;
@@ -27,9 +29,11 @@ mod command;
 pub mod disks;
 pub mod image;
 pub mod kit;
+mod owners;
 pub mod pool;
 pub mod size;
 #[cfg(test)]
 mod testing;
 pub mod transfer;
+mod tree;
 pub mod view;
