@@ -134,7 +134,6 @@ pub(super) fn unverified_tls() -> TlsConnector {
     let provider = super::tls::provider();
     let schemes = provider.signature_verification_algorithms.supported_schemes();
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    // ring supports the default versions; were it not so, the empty configuration refuses to connect.
     let config = config
         .map(|c| c.dangerous().with_custom_certificate_verifier(Arc::new(Anyone { schemes })).with_no_client_auth());
     match config {
