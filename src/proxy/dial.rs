@@ -10,6 +10,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -79,23 +80,26 @@ impl<R: Routes> Proxy<R> {
         timeout(limit, self.dial_unhurried(door)).await.map_err(|_| Failure::TooSlow("answer"))?
     }
 
+    /// A connection to a port inside, set to send small writes at once.
+    async fn dial_port(&self, door: &Door, port: u16) -> Result<TcpStream, Failure> {
+        let dialled = self.shared.routes.dial_port(&door.project, &door.container, port).await;
+        let stream = dialled.ok_or(Failure::Absent)?.map_err(|e| said(&e, Failure::NothingListens(port)))?;
+        // Only speed hangs on it.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
     async fn dial_unhurried(&self, door: &Door) -> Result<SendRequest<Body>, Failure> {
-        let Door { project, container, way } = door;
-        let routes = &self.shared.routes;
-        match *way {
+        match door.way {
             Way::Kit => {
-                let stream = routes.dial_kit(project, container).await.ok_or(Failure::Absent)?;
+                let dialled = self.shared.routes.dial_kit(&door.project, &door.container).await;
+                let stream = dialled.ok_or(Failure::Absent)?;
                 let stream = stream.map_err(|e| said(&e, Failure::KitIsStarting))?;
                 speak_http(stream).await
             }
-            Way::Port(port) => {
-                let stream = routes.dial_port(project, container, port).await.ok_or(Failure::Absent)?;
-                let stream = stream.map_err(|e| said(&e, Failure::NothingListens(port)))?;
-                speak_http(stream).await
-            }
+            Way::Port(port) => speak_http(self.dial_port(door, port).await?).await,
             Way::TlsPort(port) => {
-                let stream = routes.dial_port(project, container, port).await.ok_or(Failure::Absent)?;
-                let stream = stream.map_err(|e| said(&e, Failure::NothingListens(port)))?;
+                let stream = self.dial_port(door, port).await?;
                 // The name is only a hint to the program inside; nothing is verified by it.
                 let name = ServerName::try_from("localhost").map_err(|_| Failure::Broken)?;
                 let stream = self.shared.unverified_tls.connect(name, stream).await;
@@ -134,7 +138,6 @@ pub(super) fn unverified_tls() -> TlsConnector {
     let provider = super::tls::provider();
     let schemes = provider.signature_verification_algorithms.supported_schemes();
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    // ring supports the default versions; were it not so, the empty configuration refuses to connect.
     let config = config
         .map(|c| c.dangerous().with_custom_certificate_verifier(Arc::new(Anyone { schemes })).with_no_client_auth());
     match config {

@@ -18,6 +18,7 @@
 
 mod answer;
 pub mod ca;
+pub(crate) mod crowd;
 mod dial;
 mod forward;
 mod headers;

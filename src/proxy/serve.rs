@@ -5,9 +5,7 @@
 //!    │ shutdown: no more accepts, requests in flight get `Limits::drain`, tunnels end at once
 //! ```
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -22,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::crowd::Crowd;
 use super::route::Host;
 use super::{Limits, Peer, Proxy, Routes};
 
@@ -92,7 +91,7 @@ pub async fn serve_tls<R: Routes>(
 ) {
     let all = Loop::new(&proxy.shared.limits, shutdown);
     let acceptor = TlsAcceptor::from(tls);
-    let crowd = Arc::new(Crowd { most: all.limits.connections_per_address, here: Mutex::default() });
+    let crowd = Crowd::new(all.limits.connections_per_address);
     while let Some(slot) = all.slot().await {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -105,7 +104,7 @@ pub async fn serve_tls<R: Routes>(
                 continue;
             }
         };
-        let Some(place) = Crowd::enter(&crowd, at.ip().to_canonical()) else { continue };
+        let Some(place) = crowd.enter(at.ip()) else { continue };
         let client = all.client(Peer::Tcp(at), Host::Unknown);
         let (acceptor, proxy, kill) = (acceptor.clone(), proxy.clone(), all.kill.clone());
         all.tasks.spawn(async move {
@@ -214,41 +213,5 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a client's connection broke");
-    }
-}
-
-/// Counts connections by address, so that one neighbour cannot take every slot.
-struct Crowd {
-    most: usize,
-    here: Mutex<HashMap<IpAddr, usize>>,
-}
-
-/// One connection's place in the crowd; given back when dropped.
-struct Place {
-    crowd: Arc<Crowd>,
-    address: IpAddr,
-}
-
-impl Crowd {
-    fn enter(crowd: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut here = crowd.here.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = here.entry(address).or_insert(0);
-        if *count >= crowd.most {
-            return None;
-        }
-        *count += 1;
-        Some(Place { crowd: Arc::clone(crowd), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut here = self.crowd.here.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = here.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                here.remove(&self.address);
-            }
-        }
     }
 }

@@ -111,6 +111,14 @@ async fn a_head_that_trickles_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_connection_that_idles_between_requests_is_closed() {
+    let house = House::with(Limits { head: Duration::from_millis(300), ..Limits::default() }).await;
+    let api = format!("api.{DOMAIN}");
+    let got = house.raw(&api, &format!("GET / HTTP/1.1\r\nHost: {api}\r\n\r\n")).await;
+    assert!(got.starts_with("HTTP/1.1 200 "), "{got}");
+}
+
+#[tokio::test]
 async fn a_handshake_that_never_comes_is_cut_off() {
     let house = House::with(Limits { handshake: Duration::from_millis(200), ..Limits::default() }).await;
     let mut stream = tokio::net::TcpStream::connect(house.at).await.unwrap();

@@ -60,6 +60,23 @@ async fn a_request_that_takes_too_long_is_cut_when_the_node_stops() {
 }
 
 #[tokio::test]
+async fn a_client_that_comes_back_resumes_its_tls_session() {
+    use rustls::HandshakeKind::{Full, Resumed};
+    let house = House::new().await;
+    let name = format!("api.{DOMAIN}");
+    let connector = tokio_rustls::TlsConnector::from(house.trust());
+    for expected in [Full, Resumed] {
+        let tcp = TcpStream::connect(house.at).await.unwrap();
+        let server = rustls::pki_types::ServerName::try_from(name.clone()).unwrap();
+        let mut stream = connector.connect(server, tcp).await.unwrap();
+        let head = format!("GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+        assert!(super::read_all(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        assert_eq!(stream.get_ref().1.handshake_kind(), Some(expected));
+    }
+}
+
+#[tokio::test]
 async fn a_kit_that_takes_too_long_is_504() {
     let house = House::with(Limits { first_byte: Duration::from_millis(200), ..Limits::default() }).await;
     slow_kit(&house, Duration::from_secs(60)).await;

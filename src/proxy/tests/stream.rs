@@ -71,6 +71,70 @@ async fn a_client_that_leaves_ends_the_containers_work() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_before_the_reply_ends_the_wait() {
+    let house = House::new().await;
+    let (waits, waited) = mpsc::channel::<()>(1);
+    let patient = move || {
+        let waits = waits.clone();
+        async move {
+            waits.send(()).await.unwrap();
+            let _held = waits;
+            std::future::pending::<()>().await;
+        }
+    };
+    let mut waited = waited;
+    let kit = house.kit(Router::new().route("/", get(patient))).await;
+    let stream = house.tls(&house.host("pipe-1")).await;
+    let req = http::Request::get("/").header(HOST, house.host("pipe-1")).body(Body::empty()).unwrap();
+    let asking = tokio::spawn(super::send(stream, req));
+    waited.recv().await.unwrap();
+    asking.abort();
+    super::eventually("the request is over", || house.records().len() == 1).await;
+    assert_eq!(house.records()[0].status.as_u16(), 499);
+    kit.abort();
+}
+
+#[tokio::test]
+async fn an_upload_nobody_reads_stalls_instead_of_piling_up() {
+    const WHOLE: usize = 256 << 20;
+    let house = House::new().await;
+    // Takes connections and reads nothing.
+    let listener = house.bare_port(80).await;
+    let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&sent);
+    let piece = Bytes::from(vec![7u8; 64 * 1024]);
+    let pieces = stream::repeat(piece).take(WHOLE / (64 * 1024)).map(move |p| {
+        count.fetch_add(p.len(), std::sync::atomic::Ordering::SeqCst);
+        Ok::<_, std::io::Error>(p)
+    });
+    let req = http::Request::post("/").header(HOST, house.host("http")).body(Body::from_stream(pieces)).unwrap();
+    let stream = house.tls(&house.host("http")).await;
+    let asking = tokio::spawn(super::send(stream, req));
+    let _inside = listener.accept().await.unwrap();
+    let mut before = usize::MAX;
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = sent.load(std::sync::atomic::Ordering::SeqCst);
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    // What the kernel's socket buffers take, and little more.
+    assert!((1..64 << 20).contains(&before), "{before} bytes were taken");
+    asking.abort();
+}
+
+#[tokio::test]
+async fn a_head_request_is_told_the_length_and_gets_no_body() {
+    let house = House::new().await;
+    house.kit(super::echo()).await;
+    let host = house.host("files-1");
+    let got = house.raw(&host, &format!("HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+    assert!(got.contains("content-length: ") && got.ends_with("\r\n\r\n"), "{got}");
+}
+
+#[tokio::test]
 async fn a_get_with_a_chunked_body_keeps_it() {
     let house = House::new().await;
     house.kit(super::echo()).await;

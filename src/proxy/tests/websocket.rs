@@ -14,6 +14,7 @@ async fn echo_socket(house: &House, port: u16) {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(async move {
+                #[allow(clippy::result_large_err)] // The library's own signature.
                 let speak = |req: &Request, mut reply: Response| -> Result<Response, ErrorResponse> {
                     assert!(req.headers().contains_key("x-forwarded-for"));
                     if let Some(asked) = req.headers().get("sec-websocket-protocol") {
