@@ -1,0 +1,446 @@
+//! One task per container: takes requests from its queue one by one, does them step by step, and
+//! listens to its shim in between. What is allowed when is [`super::lifecycle`]'s.
+//!
+//! ```text
+//!   API ── ask ──► queue ──►┌────────┐── engine: disk, start, stop, freeze …
+//!   node start ────────────►│ driver │── store: journal, then state
+//!   shim ── events ────────►└────────┘── bus: what happened
+//! ```
+//!
+//! Every step is in the journal before it is done (see [`super::reconcile`] for what a crash
+//! leaves). A step that fails leaves a state that is true: `failed` with the reason when nothing
+//! runs, the old state when the container still runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::Node;
+use super::fleet::{Job, Live};
+use super::lifecycle::{self, Done, Verdict, Wish};
+use super::machine::Boot;
+use super::state::addresses;
+use super::state::containers::ContainerRow;
+use super::state::journal::Kind;
+use super::state::transitions::Transition;
+use crate::api::container::{ContainerState, Operation};
+use crate::api::{ApiError, ContainerId, names};
+use crate::engine;
+use crate::engine::shim::protocol::{Event as ShimEvent, Outcome, Status};
+
+/// What a graceful stop gives init before everything is killed.
+pub const GRACE: Duration = Duration::from_secs(10);
+/// Between two looks at a shim whose line broke although it lives.
+const REWATCH: Duration = Duration::from_secs(1);
+
+/// The engine's failures as the API's.
+pub fn failure(e: engine::Error) -> ApiError {
+    let status = match &e {
+        engine::Error::NotFound(_) => 404,
+        engine::Error::Exists(_) | engine::Error::Busy(_) => 409,
+        engine::Error::Full(_) => 507,
+        _ => 500,
+    };
+    ApiError::new(status, e.to_string())
+}
+
+/// The driver of one container.
+pub struct Driver {
+    pub(super) node: Arc<Node>,
+    pub(super) id: ContainerId,
+    live: Arc<Live>,
+    queue: mpsc::Receiver<Job>,
+    watch: Option<mpsc::Receiver<ShimEvent>>,
+    /// A deletion that arrived while creation waited.
+    next: Option<Job>,
+}
+
+/// Waits for the shim's next event; for ever when nothing is watched.
+async fn heard(watch: &mut Option<mpsc::Receiver<ShimEvent>>) -> Option<ShimEvent> {
+    match watch {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Driver {
+    /// A driver; [`Driver::run`] is its life.
+    pub fn new(
+        node: Arc<Node>,
+        id: ContainerId,
+        live: Arc<Live>,
+        queue: mpsc::Receiver<Job>,
+        watch: Option<mpsc::Receiver<ShimEvent>>,
+    ) -> Self {
+        Self { node, id, live, queue, watch, next: None }
+    }
+
+    /// Serves until the container is deleted or the node ends.
+    pub async fn run(mut self) {
+        loop {
+            let job = match self.next.take() {
+                Some(job) => Some(job),
+                None => tokio::select! {
+                    biased;
+                    () = self.node.shutdown.cancelled() => return,
+                    event = heard(&mut self.watch) => {
+                        self.observe(event).await;
+                        continue;
+                    }
+                    job = self.queue.recv() => job,
+                },
+            };
+            let Some(job) = job else { return };
+            let result = self.serve(&job.wish).await;
+            if let Err(error) = &result {
+                tracing::warn!(container = %self.id, wish = ?job.wish, %error, "refused or failed");
+            }
+            let gone = result == Ok(Done::Deleted);
+            if gone {
+                self.node.fleet.remove(&self.id);
+            } else if job.wish == Wish::Delete {
+                self.live.condemn(false);
+            }
+            job.answer(result);
+            if gone {
+                return;
+            }
+        }
+    }
+
+    async fn row(&self) -> Result<ContainerRow, ApiError> {
+        let id = self.id;
+        Ok(self.node.db(move |store| store.container(&id)).await?)
+    }
+
+    async fn serve(&mut self, wish: &Wish) -> Result<Done, ApiError> {
+        let row = self.row().await?;
+        match lifecycle::admit(row.state, wish) {
+            Verdict::Already => return Ok(Done::State(row.state)),
+            Verdict::Refuse(hint) => return Err(lifecycle::refusal(&row.name, row.state, hint)),
+            Verdict::Go => {}
+        }
+        match wish {
+            Wish::Create => self.create(row).await,
+            Wish::Operate(Operation::Start) => self.start(row, "api").await,
+            Wish::Boot => self.start(row, "node").await,
+            Wish::Operate(Operation::Stop) => self.stop(row.state, GRACE, "api", Some(false)).await,
+            Wish::Operate(Operation::ForceStop) => self.stop(row.state, Duration::ZERO, "api", Some(false)).await,
+            Wish::Halt => self.stop(row.state, GRACE, "node", None).await,
+            Wish::Operate(Operation::Restart) => self.restart(row).await,
+            Wish::Operate(Operation::Pause) => self.freeze(true).await,
+            Wish::Operate(Operation::Resume) => self.freeze(false).await,
+            Wish::Delete => self.delete(row.state).await,
+            Wish::Snapshot { alias, expires_at } => self.snapshot(alias.clone(), expires_at.clone()).await,
+            Wish::DeleteSnapshot(name) => self.delete_snapshot(name.clone()).await,
+            Wish::Restore(name) => self.restore(row, name.clone()).await,
+        }
+    }
+
+    /// Writes a change of state, then lets others see it.
+    pub(super) async fn go(&self, t: Transition) -> Result<(), ApiError> {
+        let (id, to) = (self.id, t.to);
+        let event = self.node.db(move |store| store.transition(&id, &t)).await?;
+        self.live.set(to);
+        self.node.bus.tell_all(event);
+        Ok(())
+    }
+
+    pub(super) async fn begin(
+        &self,
+        kind: Kind,
+        step: &'static str,
+        args: serde_json::Value,
+    ) -> Result<(), ApiError> {
+        let id = self.id;
+        Ok(self.node.db(move |store| store.begin(&id, kind, step, &args)).await?)
+    }
+
+    pub(super) async fn step(&self, step: &'static str) -> Result<(), ApiError> {
+        let id = self.id;
+        Ok(self.node.db(move |store| store.step(&id, step)).await?)
+    }
+
+    /// Ends an operation without a change of state.
+    pub(super) async fn end(&self) -> Result<(), ApiError> {
+        let id = self.id;
+        Ok(self.node.db(move |store| store.end(&id)).await?)
+    }
+
+    /// Ends an operation as failed; nothing of the container runs then.
+    async fn fail(&self, by: &'static str, error: ApiError) -> ApiError {
+        let reason = Some(error.message.clone());
+        let t = Transition { reason, ends_operation: true, ..Transition::to(ContainerState::Failed, by) };
+        if let Err(second) = self.go(t).await {
+            tracing::error!(container = %self.id, %second, "a failure could not be written down");
+        }
+        error
+    }
+
+    async fn create(&mut self, row: ContainerRow) -> Result<Done, ApiError> {
+        match self.make_disk(&row).await {
+            Ok(true) => {}
+            // The node ends, or a deletion waits: the journal still says `create`.
+            Ok(false) => return Ok(Done::State(ContainerState::Creating)),
+            Err(error) => return Err(self.fail("node", error).await),
+        }
+        self.step("start").await?;
+        self.boot(row, "api").await
+    }
+
+    /// Waits for the image and makes the disk. False when the wait was cut short.
+    async fn make_disk(&mut self, row: &ContainerRow) -> Result<bool, ApiError> {
+        let image = match &row.image_id {
+            Some(image) => image.clone(),
+            None => match self.await_image(&row.tier).await? {
+                Some(image) => image,
+                None => return Ok(false),
+            },
+        };
+        let id = self.id;
+        let noted = image.clone();
+        self.node.db(move |store| store.set_image(&id, &noted)).await?;
+        self.node.engine(move |m| m.create_disk(&id, &image)).await.map_err(failure)?;
+        Ok(true)
+    }
+
+    /// The image's id once it is ready; `None` when a deletion came first or the node ends.
+    async fn await_image(&mut self, tier: &str) -> Result<Option<String>, ApiError> {
+        loop {
+            tokio::select! {
+                () = self.node.shutdown.cancelled() => return Ok(None),
+                image = self.node.images.ready(tier) => {
+                    return image.map(Some).map_err(|reason| ApiError::new(503, reason));
+                }
+                job = self.queue.recv() => match job {
+                    None => return Ok(None),
+                    Some(job) if job.wish == Wish::Delete => {
+                        self.next = Some(job);
+                        return Ok(None);
+                    }
+                    Some(job) => {
+                        let hint = self.node.images.describe(tier).unwrap_or_else(|| "wait until it runs".into());
+                        job.answer(Err(lifecycle::refusal(self.id.as_str(), ContainerState::Creating, &hint)));
+                    }
+                },
+            }
+        }
+    }
+
+    async fn start(&mut self, row: ContainerRow, by: &'static str) -> Result<Done, ApiError> {
+        self.begin(Kind::Start, "start", serde_json::json!({})).await?;
+        self.start_again(row, by).await
+    }
+
+    /// The part of a start that restart and restore share: the journal has its step already.
+    pub(super) async fn start_again(&mut self, row: ContainerRow, by: &'static str) -> Result<Done, ApiError> {
+        // A container whose creation failed may still lack its disk.
+        if row.image_id.is_none() {
+            match self.make_disk(&row).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Done::State(row.state)),
+                Err(error) => return Err(self.fail(by, error).await),
+            }
+        }
+        self.boot(row, by).await
+    }
+
+    async fn boot(&mut self, row: ContainerRow, by: &'static str) -> Result<Done, ApiError> {
+        let boot = self.boot_parts(row);
+        let id = self.id;
+        let status = match self.node.engine(move |m| m.start(&boot)).await {
+            Ok(status) => status,
+            Err(error) => return Err(self.fail(by, failure(error)).await),
+        };
+        self.watch = Some(self.node.machine.watch(&id));
+        if let Err(error) = self.runs(&status, by, true).await {
+            self.watch = None;
+            let _ = self.node.engine(move |m| m.stop(&id, Duration::ZERO)).await;
+            return Err(error);
+        }
+        Ok(Done::State(ContainerState::Running))
+    }
+
+    async fn runs(&self, status: &Status, by: &'static str, ends_operation: bool) -> Result<(), ApiError> {
+        self.go(Transition {
+            wanted: Some(true),
+            started_at_ms: Some(status.started_at_ms),
+            ends_operation,
+            ..Transition::to(ContainerState::Running, by)
+        })
+        .await
+    }
+
+    fn boot_parts(&self, row: ContainerRow) -> Boot {
+        let place = &self.node.place;
+        let kit_env = [
+            ("COWL_CONTAINER_ID", row.id.to_string()),
+            ("COWL_CONTAINER_NAME", row.name.clone()),
+            ("COWL_PROJECT_ID", row.project_id.to_string()),
+            ("COWL_SERVER_NAME", place.server_name.clone()),
+            ("COWL_DOMAIN", place.primary_domain().to_owned()),
+            ("COWL_PORT", place.listen.port().to_string()),
+        ];
+        Boot {
+            id: row.id,
+            hostname: names::hostname(&row.name),
+            address: addresses::address(place.network, row.address_index),
+            kit: row.hoody_kit,
+            env: row.env,
+            kit_env: kit_env.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+        }
+    }
+
+    async fn stop(
+        &mut self,
+        state: ContainerState,
+        grace: Duration,
+        by: &'static str,
+        wanted: Option<bool>,
+    ) -> Result<Done, ApiError> {
+        self.begin(Kind::Stop, "stop", serde_json::json!({})).await?;
+        if let Err(error) = self.halt(state, grace).await {
+            self.end().await?;
+            return Err(error);
+        }
+        let t = Transition { wanted, ends_operation: true, ..Transition::to(ContainerState::Stopped, by) };
+        self.go(t).await?;
+        Ok(Done::State(ContainerState::Stopped))
+    }
+
+    /// Ends whatever runs of the container. Succeeds when nothing does.
+    pub(super) async fn halt(&mut self, state: ContainerState, grace: Duration) -> Result<(), ApiError> {
+        let id = self.id;
+        let frozen = state == ContainerState::Paused;
+        let stopped = self
+            .node
+            .engine(move |m| {
+                if frozen {
+                    // Frozen tasks do not die before they thaw; a failure shows in the stop itself.
+                    let _ = m.freeze(&id, false);
+                }
+                let result = m.stop(&id, grace);
+                // It may have ended on its own just before.
+                if result.is_err() && m.status(&id).is_none() { Ok(()) } else { result }
+            })
+            .await;
+        if stopped.is_ok() {
+            self.watch = None;
+        }
+        stopped.map_err(failure)
+    }
+
+    async fn restart(&mut self, row: ContainerRow) -> Result<Done, ApiError> {
+        if row.state != ContainerState::Running {
+            return self.start(row, "api").await;
+        }
+        self.begin(Kind::Restart, "stop", serde_json::json!({})).await?;
+        if let Err(error) = self.halt(row.state, GRACE).await {
+            self.end().await?;
+            return Err(error);
+        }
+        self.step("start").await?;
+        self.go(Transition::to(ContainerState::Stopped, "api")).await?;
+        self.start_again(row, "api").await
+    }
+
+    async fn freeze(&mut self, frozen: bool) -> Result<Done, ApiError> {
+        let id = self.id;
+        self.node.engine(move |m| m.freeze(&id, frozen)).await.map_err(failure)?;
+        let to = if frozen { ContainerState::Paused } else { ContainerState::Running };
+        self.go(Transition::to(to, "api")).await?;
+        Ok(Done::State(to))
+    }
+
+    async fn delete(&mut self, state: ContainerState) -> Result<Done, ApiError> {
+        self.begin(Kind::Delete, "delete", serde_json::json!({})).await?;
+        self.go(Transition::to(ContainerState::Deleting, "api")).await?;
+        let id = self.id;
+        // Its files go anyway, so there is nothing to shut down gracefully for.
+        let mut removed = self.halt(state, Duration::ZERO).await;
+        if removed.is_ok() {
+            removed = self.node.engine(move |m| m.delete_disk(&id)).await.map_err(failure);
+        }
+        if let Err(mut error) = removed {
+            error.message = format!("could not be deleted: {}", error.message);
+            return Err(self.fail("node", error).await);
+        }
+        let event = self.node.db(move |store| store.remove_container(&id)).await?;
+        self.node.bus.tell(event);
+        Ok(Done::Deleted)
+    }
+
+    /// What the shim said, or `None` when its line ended.
+    async fn observe(&mut self, event: Option<ShimEvent>) {
+        let result = match event {
+            Some(ShimEvent::Exited { outcome, console_tail }) => self.ended(outcome, &console_tail).await,
+            Some(ShimEvent::Started(status)) => self.runs(&status, "container", false).await,
+            Some(other) => {
+                tracing::debug!(container = %self.id, event = ?other, "from inside");
+                Ok(())
+            }
+            None => self.lost().await,
+        };
+        if let Err(error) = result {
+            tracing::error!(container = %self.id, %error, "what happened inside could not be written down");
+        }
+    }
+
+    /// Init is gone for good.
+    async fn ended(&mut self, outcome: Outcome, console_tail: &[String]) -> Result<(), ApiError> {
+        // The shim may still clear away; the next start must not meet its leftovers.
+        let state = self.live.state();
+        self.halt(state, Duration::ZERO).await?;
+        let t = match outcome {
+            Outcome::Stopped | Outcome::Killed => {
+                Transition { wanted: Some(false), ..Transition::to(ContainerState::Stopped, "container") }
+            }
+            Outcome::Crashed(how) => Transition {
+                reason: Some(crash_reason(&how, console_tail)),
+                ..Transition::to(ContainerState::Failed, "container")
+            },
+        };
+        self.go(t).await
+    }
+
+    /// The line to the shim ended without a last word.
+    async fn lost(&mut self) -> Result<(), ApiError> {
+        let id = self.id;
+        self.watch = None;
+        if self.node.engine(move |m| Ok(m.status(&id))).await.map_err(failure)?.is_some() {
+            tokio::time::sleep(REWATCH).await;
+            self.watch = Some(self.node.machine.watch(&id));
+            return Ok(());
+        }
+        self.halt(self.live.state(), Duration::ZERO).await?;
+        let reason = Some("its shim was killed, and the container with it".to_owned());
+        self.go(Transition { reason, ..Transition::to(ContainerState::Failed, "node") }).await
+    }
+}
+
+/// How init ended and the last words on its console, fit for one line on a screen.
+fn crash_reason(how: &str, console_tail: &[String]) -> String {
+    let words: Vec<&str> = console_tail.iter().map(|l| l.trim()).filter(|l| !l.is_empty()).collect();
+    let last = words[words.len().saturating_sub(3)..].join(" | ");
+    let said = if last.is_empty() { how.to_owned() } else { format!("{how}: {last}") };
+    said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_is_told_by_the_last_console_lines_without_control_characters() {
+        let tail: Vec<String> = ["one", "two", "", "thr\u{1b}[31mee", "four\r"].map(Into::into).to_vec();
+        assert_eq!(crash_reason("signal 9", &tail), "signal 9: two | thr [31mee | four");
+        assert_eq!(crash_reason("exit 1", &[]), "exit 1");
+        assert_eq!(crash_reason("x", &["y".repeat(9_000)]).chars().count(), 500);
+    }
+
+    #[test]
+    fn a_full_pool_is_507() {
+        assert_eq!(failure(engine::Error::Full("disk".into())).status_code, 507);
+    }
+}

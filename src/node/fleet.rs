@@ -1,0 +1,182 @@
+//! All containers' drivers, and the one way to ask them for something.
+//!
+//! The fleet also answers the proxy's question on every request, from memory: does this container
+//! run, and is it this project's?
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Node;
+use super::driver::Driver;
+use super::lifecycle::{Done, Wish};
+use super::state::containers::{ContainerRow, NewContainer};
+use crate::api::container::ContainerState;
+use crate::api::{ApiError, ContainerId, ProjectId};
+use crate::engine::shim::protocol::Event as ShimEvent;
+
+/// Requests one container may have waiting.
+const QUEUE: usize = 64;
+/// How long a caller waits for a driver. The engine's own deadlines are shorter; behind several
+/// queued requests a caller may give up earlier than the driver does.
+const PATIENCE: Duration = Duration::from_secs(170);
+
+/// A request in a driver's queue.
+#[derive(Debug)]
+pub struct Job {
+    /// What is asked.
+    pub wish: Wish,
+    /// Who waits for the answer, if anybody.
+    pub reply: Option<oneshot::Sender<Result<Done, ApiError>>>,
+}
+
+impl Job {
+    /// Answers whoever waits.
+    pub fn answer(self, result: Result<Done, ApiError>) {
+        if let Some(reply) = self.reply {
+            let _ = reply.send(result);
+        }
+    }
+}
+
+/// What others may know about a container without asking its driver.
+#[derive(Debug)]
+pub struct Live {
+    state: Mutex<ContainerState>,
+    condemned: AtomicBool,
+}
+
+impl Live {
+    /// The state its driver wrote last.
+    pub fn state(&self) -> ContainerState {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For its driver: after the store has it.
+    pub fn set(&self, state: ContainerState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Marks it as about to be deleted (its URLs are gone at once), or takes that back.
+    pub fn condemn(&self, condemned: bool) {
+        self.condemned.store(condemned, Ordering::SeqCst);
+    }
+
+    fn is_condemned(&self) -> bool {
+        self.condemned.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Handle {
+    project: ProjectId,
+    queue: mpsc::Sender<Job>,
+    live: Arc<Live>,
+}
+
+/// The drivers.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    handles: RwLock<HashMap<ContainerId, Handle>>,
+}
+
+impl Fleet {
+    fn handle(&self, id: &ContainerId) -> Option<Handle> {
+        self.handles.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// State of a container of this project; `None` when there is none, it is another project's,
+    /// or it is about to be deleted.
+    pub fn state(&self, project: &ProjectId, id: &ContainerId) -> Option<ContainerState> {
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        let handle = handles.get(id).filter(|h| h.project == *project && !h.live.is_condemned())?;
+        Some(handle.live.state())
+    }
+
+    /// Containers in this state.
+    pub fn in_state(&self, state: ContainerState) -> Vec<(ContainerId, ProjectId)> {
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        handles.iter().filter(|(_, h)| h.live.state() == state).map(|(id, h)| (*id, h.project)).collect()
+    }
+
+    /// For a driver that ends.
+    pub fn remove(&self, id: &ContainerId) {
+        self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+impl Node {
+    /// Starts the driver of a container that has a row. `watch` are the events of its shim when it
+    /// lives.
+    pub fn drive(self: &Arc<Self>, row: &ContainerRow, watch: Option<mpsc::Receiver<ShimEvent>>) {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let live = Arc::new(Live { state: Mutex::new(row.state), condemned: AtomicBool::new(false) });
+        live.condemn(row.state == ContainerState::Deleting);
+        let handle = Handle { project: row.project_id, queue, live: Arc::clone(&live) };
+        self.fleet.handles.write().unwrap_or_else(PoisonError::into_inner).insert(row.id, handle);
+        let driver = Driver::new(Arc::clone(self), row.id, live, jobs, watch);
+        self.tasks.spawn(driver.run());
+    }
+
+    /// Writes a new container down and starts making it. Its state is `creating` when this returns.
+    ///
+    /// # Errors
+    /// 404 without that project, 409 when it is full or a name or key is taken.
+    pub async fn create_container(
+        self: &Arc<Self>,
+        project: ProjectId,
+        new: NewContainer,
+    ) -> Result<ContainerRow, ApiError> {
+        let (row, event) = self.db(move |store| store.create_container(&project, &new)).await?;
+        self.bus.tell(event);
+        self.drive(&row, None);
+        self.enqueue(&row.id, Wish::Create, None)?;
+        Ok(row)
+    }
+
+    /// Asks a container's driver for something and waits for its answer. Giving up waiting does not
+    /// stop what was begun.
+    ///
+    /// # Errors
+    /// 404 for an unknown container, 409 when its state does not allow it, 429 when too much waits,
+    /// and what went wrong.
+    pub async fn ask(&self, id: &ContainerId, wish: Wish) -> Result<Done, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(id, wish, Some(reply))?;
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(result)) => result,
+            // Its driver ended before it came to this request: the container is gone.
+            Ok(Err(_)) => Err(ApiError::not_found("container")),
+            Err(_) => Err(ApiError::new(503, "the container is still busy; look at its state later")),
+        }
+    }
+
+    /// Puts a request into a container's queue.
+    ///
+    /// # Errors
+    /// 404, 429.
+    pub fn enqueue(
+        &self,
+        id: &ContainerId,
+        wish: Wish,
+        reply: Option<oneshot::Sender<Result<Done, ApiError>>>,
+    ) -> Result<(), ApiError> {
+        let handle = self.fleet.handle(id).ok_or_else(|| ApiError::not_found("container"))?;
+        let deletes = wish == Wish::Delete;
+        match handle.queue.try_send(Job { wish, reply }) {
+            Ok(()) => {
+                if deletes {
+                    handle.live.condemn(true);
+                }
+                Ok(())
+            }
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err(ApiError::new(429, "too many requests wait for this container"))
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(ApiError::not_found("container")),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What may be asked of a container in which state. Pure; the doing is [`super::driver`]'s.
+//!
+//! ```text
+//!             image ready,               start, restart
+//!   create    disk, init     ┌──────────┐◄──────────────────┌─────────┐
+//!  ─────────► creating ─────►│ running  │──────────────────►│ stopped │
+//!                │           └──────────┘ stop, force-stop, └─────────┘
+//!                │            │ ▲   │     poweroff inside      ▲    ▲
+//!                │      pause │ │   │                          │    │ restore of a
+//!                │            ▼ │resume                        │    │ stopped one
+//!                │           ┌──────────┐      force-stop      │    │
+//!                │           │ paused   │──────────────────────┘    │
+//!                │           └──────────┘                           │
+//!                │ a step failed  │ init crashed, shim gone         │
+//!                ▼                ▼                                 │
+//!              ┌────────────────────┐  start, restart → running     │
+//!              │ failed             │───────────────────────────────┘
+//!              └────────────────────┘
+//!  delete is allowed everywhere:  any ──► deleting ──► (no row)
+//! ```
+//!
+//! Only a container's driver moves it, one request at a time, in the order they came. Asking for
+//! what is already so succeeds; asking for what cannot be is refused with the present state named.
+//! Restart and restore pass through `stopped` and end where they began. A reboot inside leaves
+//! `running` as it is.
+
+use crate::api::container::{ContainerState, Operation};
+use crate::api::{ApiError, Snapshot};
+
+/// What may be asked of a container's driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// Make its disk and start it; the first request of its life.
+    Create,
+    /// One of the public operations.
+    Operate(Operation),
+    /// Start it because the node starts; its owner wants it to run.
+    Boot,
+    /// Stop it because the node ends; its owner still wants it to run.
+    Halt,
+    /// Remove it with its snapshots.
+    Delete,
+    /// Take a snapshot.
+    Snapshot {
+        /// A name a person gave.
+        alias: Option<String>,
+        /// When it will be removed.
+        expires_at: Option<String>,
+    },
+    /// Remove a snapshot, by name or alias.
+    DeleteSnapshot(String),
+    /// Put the disk back to a snapshot, by name or alias.
+    Restore(String),
+}
+
+/// What a driver answers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Done {
+    /// The container is in this state now.
+    State(ContainerState),
+    /// It is gone.
+    Deleted,
+    /// The snapshot that was taken or removed.
+    Snapshot(Snapshot),
+    /// The snapshot that was restored, and the one that undoes it.
+    Restored {
+        /// What the disk was put back to.
+        snapshot: Snapshot,
+        /// Name of the snapshot of the state before.
+        safety: String,
+    },
+}
+
+/// Whether a wish can come true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Yes.
+    Go,
+    /// It is so already.
+    Already,
+    /// Not in this state; what to do instead.
+    Refuse(&'static str),
+}
+
+/// Decides about a wish in a state.
+pub fn admit(state: ContainerState, wish: &Wish) -> Verdict {
+    use ContainerState as S;
+    use Verdict::{Already, Go, Refuse};
+    match (state, wish) {
+        (S::Deleting | S::Deleted, Wish::Delete) => Go,
+        (S::Deleting | S::Deleted, _) => Refuse("it is going away"),
+        (_, Wish::Delete) => Go,
+        (S::Creating | S::Copying, Wish::Create) => Go,
+        (S::Creating | S::Copying, _) => Refuse("wait until it runs"),
+        (_, Wish::Create) => Already,
+        (S::Stopped | S::Asleep, Wish::Boot) => Go,
+        (_, Wish::Boot) => Already,
+        (S::Running | S::Paused, Wish::Halt) => Go,
+        (_, Wish::Halt) => Already,
+        (_, Wish::Snapshot { .. } | Wish::DeleteSnapshot(_) | Wish::Restore(_)) => Go,
+        (_, Wish::Operate(operation)) => operate(state, *operation),
+    }
+}
+
+fn operate(state: ContainerState, operation: Operation) -> Verdict {
+    use ContainerState as S;
+    use Operation as O;
+    use Verdict::{Already, Go, Refuse};
+    match (state, operation) {
+        (S::Running, O::Start | O::Resume) => Already,
+        (S::Running, O::Stop | O::ForceStop | O::Restart | O::Pause) => Go,
+        (S::Paused, O::Pause) => Already,
+        (S::Paused, O::Resume | O::ForceStop) => Go,
+        (S::Paused, O::Start | O::Stop | O::Restart) => Refuse("resume it first"),
+        (S::Stopped | S::Asleep, O::Stop | O::ForceStop) => Already,
+        (S::Stopped | S::Asleep | S::Failed, O::Start | O::Restart) => Go,
+        (S::Stopped | S::Asleep, O::Pause | O::Resume) => Refuse("start it first"),
+        (S::Failed, O::Stop | O::ForceStop | O::Pause | O::Resume) => Refuse("start it again or delete it"),
+        (S::Creating | S::Copying | S::Deleting | S::Deleted, _) => Refuse("it is busy"),
+    }
+}
+
+/// The 409 for a wish that a state does not allow.
+pub fn refusal(name: &str, state: ContainerState, hint: &str) -> ApiError {
+    let mut error = ApiError::conflict(format!("container {name} is {state}: {hint}"));
+    error.data = Some(serde_json::json!({ "status": state }));
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ContainerState as S;
+
+    const STATES: [S; 9] = [
+        S::Creating,
+        S::Running,
+        S::Paused,
+        S::Stopped,
+        S::Asleep,
+        S::Failed,
+        S::Copying,
+        S::Deleting,
+        S::Deleted,
+    ];
+
+    #[test]
+    fn repeats_succeed_and_impossible_moves_are_refused() {
+        let verdict = |state, op: &str| admit(state, &Wish::Operate(Operation::parse(op).unwrap()));
+        assert_eq!(verdict(S::Running, "start"), Verdict::Already);
+        assert_eq!(verdict(S::Stopped, "stop"), Verdict::Already);
+        assert_eq!(verdict(S::Paused, "pause"), Verdict::Already);
+        assert_eq!(verdict(S::Running, "resume"), Verdict::Already);
+        for (state, op) in [
+            (S::Stopped, "pause"),
+            (S::Paused, "stop"),
+            (S::Paused, "restart"),
+            (S::Creating, "start"),
+            (S::Copying, "stop"),
+            (S::Failed, "pause"),
+            (S::Deleting, "start"),
+        ] {
+            assert!(matches!(verdict(state, op), Verdict::Refuse(_)), "{op} while {state}");
+        }
+    }
+
+    #[test]
+    fn a_container_can_be_deleted_in_every_state() {
+        for state in STATES {
+            assert_eq!(admit(state, &Wish::Delete), Verdict::Go, "{state}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_happens_to_a_container_that_is_made_or_removed() {
+        let snapshot = Wish::Snapshot { alias: None, expires_at: None };
+        for state in [S::Creating, S::Copying, S::Deleting] {
+            for wish in [&snapshot, &Wish::Restore("x".into()), &Wish::Boot, &Wish::Halt] {
+                assert!(matches!(admit(state, wish), Verdict::Refuse(_)), "{wish:?} while {state}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_container_and_its_state() {
+        let error = refusal("web", S::Paused, "resume it first");
+        assert_eq!((error.status_code, error.message.as_str()), (409, "container web is paused: resume it first"));
+    }
+}

@@ -1,0 +1,356 @@
+//! A machine in memory for tests: it keeps what a kernel and a pool would keep, records calls,
+//! and can lose power at any step.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{Boot, Machine, Tree};
+use crate::api::ContainerId;
+use crate::api::files::{Listing, Stat};
+use crate::api::server::BuildProgress;
+use crate::engine::shim::protocol::{Event, Outcome, Status};
+use crate::engine::stats::Usage;
+use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
+use crate::engine::{Error, Result};
+
+/// Counts steps down; at zero the power is gone and no step has an effect any more.
+#[derive(Debug, Clone)]
+pub(crate) struct Fuse(Arc<AtomicI64>);
+
+impl Default for Fuse {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(i64::MAX)))
+    }
+}
+
+impl Fuse {
+    /// Lets `steps` more steps happen.
+    pub(crate) fn set(&self, steps: i64) {
+        self.0.store(steps, Ordering::SeqCst);
+    }
+
+    /// One step; true when it must not happen.
+    pub(crate) fn burn(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::SeqCst) <= 0
+    }
+
+    /// Whether the power is gone.
+    pub(crate) fn is_blown(&self) -> bool {
+        self.0.load(Ordering::SeqCst) <= 0
+    }
+}
+
+/// What survives a power cut or a node's death: the kernel and the pool.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    /// Content of each disk.
+    pub disks: BTreeMap<ContainerId, String>,
+    /// Content of each snapshot.
+    pub snapshots: BTreeMap<(ContainerId, String), String>,
+    /// Running containers and whether they are frozen.
+    pub running: BTreeMap<ContainerId, Status>,
+    /// Tiers that are built.
+    pub images: BTreeSet<String>,
+    /// Error of the next call of a method.
+    pub fail: HashMap<&'static str, String>,
+    /// All calls that had an effect.
+    pub calls: Vec<String>,
+    /// How long a graceful stop takes.
+    pub stop_takes: Duration,
+    watchers: HashMap<ContainerId, Vec<mpsc::Sender<Event>>>,
+    started: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fake {
+    pub world: Arc<Mutex<World>>,
+    pub fuse: Fuse,
+}
+
+impl Fake {
+    /// A machine with the image built.
+    pub(crate) fn with_image() -> Self {
+        let fake = Self::default();
+        fake.world().images.insert("debian-13".into());
+        fake
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    /// The next call of `method` fails with `message`.
+    pub(crate) fn fail_next(&self, method: &'static str, message: &str) {
+        self.world().fail.insert(method, message.into());
+    }
+
+    fn step(&self, method: &'static str, id: &ContainerId) -> Result<MutexGuard<'_, World>> {
+        if self.fuse.burn() {
+            return Err(Error::Shim("power cut".into()));
+        }
+        let mut world = self.world();
+        if let Some(message) = world.fail.remove(method) {
+            return Err(Error::Shim(message));
+        }
+        world.calls.push(format!("{method} {id}"));
+        Ok(world)
+    }
+
+    /// Init ends on its own.
+    pub(crate) fn exit(&self, id: &ContainerId, outcome: Outcome, tail: &[&str]) {
+        let console_tail = tail.iter().map(|s| s.to_string()).collect();
+        self.tell(id, Event::Exited { outcome, console_tail });
+        let mut world = self.world();
+        world.running.remove(id);
+        world.watchers.remove(id);
+    }
+
+    /// The shim dies without a word.
+    pub(crate) fn kill_shim(&self, id: &ContainerId) {
+        let mut world = self.world();
+        world.running.remove(id);
+        world.watchers.remove(id);
+    }
+
+    pub(crate) fn tell(&self, id: &ContainerId, event: Event) {
+        for tx in self.world().watchers.get(id).into_iter().flatten() {
+            let _ = tx.try_send(event.clone());
+        }
+    }
+}
+
+fn missing(what: &str) -> Error {
+    Error::NotFound(what.into())
+}
+
+impl Machine for Fake {
+    fn create_disk(&self, id: &ContainerId, image_id: &str) -> Result<()> {
+        self.step("create_disk", id)?.disks.entry(*id).or_insert_with(|| format!("fresh {image_id}"));
+        Ok(())
+    }
+
+    fn delete_disk(&self, id: &ContainerId) -> Result<()> {
+        let mut world = self.step("delete_disk", id)?;
+        assert!(!world.running.contains_key(id), "a running container's disk must not go");
+        world.disks.remove(id);
+        world.snapshots.retain(|(owner, _), _| owner != id);
+        Ok(())
+    }
+
+    fn disks(&self) -> Result<Vec<ContainerId>> {
+        Ok(self.world().disks.keys().copied().collect())
+    }
+
+    fn start(&self, boot: &Boot) -> Result<Status> {
+        let mut world = self.step("start", &boot.id)?;
+        if !world.disks.contains_key(&boot.id) {
+            return Err(missing("disk"));
+        }
+        assert!(!world.running.contains_key(&boot.id), "a container must not be started twice");
+        world.started += 1;
+        let status = Status {
+            version: 1,
+            id: boot.id,
+            shim_pid: 100,
+            init_pid: 101,
+            started_at_ms: 1_700_000_000_000 + world.started,
+            ready: false,
+            frozen: false,
+            id_base: 0x7000_0000,
+            veth: "fake0".into(),
+        };
+        world.running.insert(boot.id, status.clone());
+        Ok(status)
+    }
+
+    fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        let takes = self.world().stop_takes;
+        if !grace.is_zero() {
+            std::thread::sleep(takes);
+        }
+        let mut world = self.step("stop", id)?;
+        world.watchers.remove(id);
+        world.running.remove(id).map(drop).ok_or_else(|| missing("shim"))
+    }
+
+    fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<()> {
+        let mut world = self.step("freeze", id)?;
+        world.running.get_mut(id).ok_or_else(|| missing("shim"))?.frozen = frozen;
+        Ok(())
+    }
+
+    fn adopt(&self) -> Result<Vec<Status>> {
+        Ok(self.world().running.values().cloned().collect())
+    }
+
+    fn status(&self, id: &ContainerId) -> Option<Status> {
+        self.world().running.get(id).cloned()
+    }
+
+    fn watch(&self, id: &ContainerId) -> mpsc::Receiver<Event> {
+        let (tx, rx) = mpsc::channel(64);
+        let mut world = self.world();
+        if world.running.contains_key(id) {
+            world.watchers.entry(*id).or_default().push(tx);
+        }
+        rx
+    }
+
+    fn create_snapshot(&self, id: &ContainerId, name: &str) -> Result<()> {
+        let mut world = self.step("create_snapshot", id)?;
+        let content = world.disks.get(id).cloned().ok_or_else(|| missing("disk"))?;
+        world.snapshots.insert((*id, name.into()), content);
+        Ok(())
+    }
+
+    fn delete_snapshot(&self, id: &ContainerId, name: &str) -> Result<()> {
+        self.step("delete_snapshot", id)?.snapshots.remove(&(*id, name.into()));
+        Ok(())
+    }
+
+    fn snapshots(&self, id: &ContainerId) -> Result<Vec<String>> {
+        Ok(self.world().snapshots.keys().filter(|(owner, _)| owner == id).map(|(_, name)| name.clone()).collect())
+    }
+
+    fn restore(&self, id: &ContainerId, name: &str, safety: &str) -> Result<()> {
+        let mut world = self.step("restore", id)?;
+        assert!(!world.running.contains_key(id), "a running container must not be restored");
+        let content = world.snapshots.get(&(*id, name.into())).cloned().ok_or_else(|| missing("snapshot"))?;
+        let before = world.disks.insert(*id, content).ok_or_else(|| missing("disk"))?;
+        world.snapshots.insert((*id, safety.into()), before);
+        Ok(())
+    }
+
+    fn size(&self, _tree: &Tree) -> Result<DiskSize> {
+        Ok(DiskSize { exclusive: 4096, referenced: 1 << 20 })
+    }
+
+    fn image(&self, tier: &str) -> Result<Option<BuiltImage>> {
+        Ok(self.world().images.contains(tier).then(|| BuiltImage {
+            id: format!("{tier}-20261123-0000"),
+            tier: tier.into(),
+            size: 1 << 30,
+            created_at: 1_700_000_000,
+        }))
+    }
+
+    fn build_image(&self, tier: &str, log: &Path, progress: &mut dyn FnMut(BuildProgress)) -> Result<BuiltImage> {
+        std::fs::write(log, "building\n").map_err(|source| Error::Sys { what: "log".into(), source })?;
+        let step = BuildProgress {
+            step: "unpacking".into(),
+            percent: 50.0,
+            detail: String::new(),
+            elapsed_s: 1.0,
+            remaining_s: None,
+        };
+        progress(step);
+        // A test holds the build by leaving `hold` in the map of failures.
+        while self.world().fail.contains_key("hold") {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if let Some(message) = self.world().fail.remove("build_image") {
+            return Err(Error::Shim(message));
+        }
+        self.world().images.insert(tier.into());
+        self.image(tier).map(Option::unwrap)
+    }
+
+    fn import_image(&self, _file: &Path) -> Result<BuiltImage> {
+        self.world().images.insert("debian-13".into());
+        self.image("debian-13").map(Option::unwrap)
+    }
+
+    fn usage(&self) -> Result<PoolUsage> {
+        Ok(PoolUsage { total: 100, used: 40, free: 60 })
+    }
+
+    fn pool_root(&self) -> PathBuf {
+        "/pool".into()
+    }
+
+    fn pool_kind(&self) -> &'static str {
+        "loop"
+    }
+
+    fn counters(&self, id: &ContainerId) -> Result<Usage> {
+        let mut world = self.world();
+        if !world.running.contains_key(id) {
+            return Err(missing("shim"));
+        }
+        world.started += 1;
+        let n = world.started;
+        Ok(Usage { cpu_usec: n * 1000, memory: 10 << 20, tasks: 9, rx_bytes: n * 10, tx_bytes: n * 20, ..Default::default() })
+    }
+
+    fn list(&self, _tree: &Tree, path: &str) -> Result<Listing> {
+        Ok(Listing {
+            kind: "Index".into(),
+            href: path.into(),
+            paths: Vec::new(),
+            allow_upload: false,
+            allow_delete: false,
+            allow_search: false,
+            allow_archive: false,
+            dir_exists: true,
+        })
+    }
+
+    fn stat(&self, tree: &Tree, path: &str) -> Result<Stat> {
+        use crate::api::files::PathType;
+        let path_type = match path {
+            "/" | "/etc" => PathType::Dir,
+            "/etc/hostname" => PathType::File,
+            _ => return Err(missing(path)),
+        };
+        let content = self.content(tree)?;
+        Ok(Stat {
+            name: path.rsplit('/').next().unwrap_or_default().into(),
+            path: path.into(),
+            path_type,
+            size: content.len() as u64,
+            permissions: "644".into(),
+            owner: "root".into(),
+            group: "root".into(),
+            mtime: 0,
+            revisions: None,
+            is_symlink: false,
+            symlink_target: None,
+        })
+    }
+
+    fn open_file(&self, tree: &Tree, _path: &str) -> Result<File> {
+        use std::io::{Seek, Write};
+        let io = |source| Error::Sys { what: "file".into(), source };
+        let mut file = tempfile::tempfile().map_err(io)?;
+        file.write_all(self.content(tree)?.as_bytes()).map_err(io)?;
+        file.rewind().map_err(io)?;
+        Ok(file)
+    }
+
+    fn kit_socket(&self, id: &ContainerId) -> PathBuf {
+        PathBuf::from("/nonexistent").join(id.as_str()).join("kit.sock")
+    }
+
+    fn dial(&self, _id: &ContainerId, _port: u16) -> io::Result<OwnedFd> {
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+}
+
+impl Fake {
+    fn content(&self, tree: &Tree) -> Result<String> {
+        let world = self.world();
+        match tree {
+            Tree::Disk(id) => world.disks.get(id).cloned(),
+            Tree::Snapshot(id, name) => world.snapshots.get(&(*id, name.clone())).cloned(),
+        }
+        .ok_or_else(|| missing("tree"))
+    }
+}

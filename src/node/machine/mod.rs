@@ -1,0 +1,88 @@
+//! What the node asks of the machine below it, as one trait.
+//!
+//! [`real::Real`] hands every call to the engine. Tests put a recording one in its place, so that
+//! lifecycle, reconciliation and the API are tested without root. All calls block; async code goes
+//! through `Node::engine`.
+
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod real;
+pub mod watch;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::api::ContainerId;
+use crate::api::files::{Listing, Stat};
+use crate::api::server::BuildProgress;
+use crate::engine::Result;
+use crate::engine::shim::protocol::{Event, Status};
+use crate::engine::stats::Usage;
+use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
+
+/// What a container needs to start, beside its disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// Which container.
+    pub id: ContainerId,
+    /// Host name inside.
+    pub hostname: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Whether the kit services run.
+    pub kit: bool,
+    /// Environment of init and of sessions.
+    pub env: BTreeMap<String, String>,
+    /// `COWL_*` variables of the kit.
+    pub kit_env: BTreeMap<String, String>,
+}
+
+/// A file tree of a container that can be looked into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tree {
+    /// Its disk.
+    Disk(ContainerId),
+    /// One of its snapshots.
+    Snapshot(ContainerId, String),
+}
+
+/// The machine below the node. Errors are the engine's.
+#[allow(missing_docs)] // Each method is the engine function of the same name.
+pub trait Machine: Send + Sync + 'static {
+    fn create_disk(&self, id: &ContainerId, image_id: &str) -> Result<()>;
+    fn delete_disk(&self, id: &ContainerId) -> Result<()>;
+    fn disks(&self) -> Result<Vec<ContainerId>>;
+    fn start(&self, boot: &Boot) -> Result<Status>;
+    fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()>;
+    fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<()>;
+    fn adopt(&self) -> Result<Vec<Status>>;
+    /// The status of a container's shim; `None` when it has none.
+    fn status(&self, id: &ContainerId) -> Option<Status>;
+    /// Events of a running container's shim. The channel closes when the shim is gone. Must be
+    /// called inside a tokio runtime.
+    fn watch(&self, id: &ContainerId) -> mpsc::Receiver<Event>;
+    fn create_snapshot(&self, id: &ContainerId, name: &str) -> Result<()>;
+    fn delete_snapshot(&self, id: &ContainerId, name: &str) -> Result<()>;
+    fn snapshots(&self, id: &ContainerId) -> Result<Vec<String>>;
+    fn restore(&self, id: &ContainerId, name: &str, safety: &str) -> Result<()>;
+    fn size(&self, tree: &Tree) -> Result<DiskSize>;
+    fn image(&self, tier: &str) -> Result<Option<BuiltImage>>;
+    fn build_image(&self, tier: &str, log: &Path, progress: &mut dyn FnMut(BuildProgress)) -> Result<BuiltImage>;
+    fn import_image(&self, file: &Path) -> Result<BuiltImage>;
+    fn usage(&self) -> Result<PoolUsage>;
+    fn pool_root(&self) -> PathBuf;
+    fn pool_kind(&self) -> &'static str;
+    fn counters(&self, id: &ContainerId) -> Result<Usage>;
+    fn list(&self, tree: &Tree, path: &str) -> Result<Listing>;
+    fn stat(&self, tree: &Tree, path: &str) -> Result<Stat>;
+    fn open_file(&self, tree: &Tree, path: &str) -> Result<File>;
+    fn kit_socket(&self, id: &ContainerId) -> PathBuf;
+    fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd>;
+}

@@ -1,0 +1,185 @@
+//! The machine as it is: every call goes to the engine.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::watch::{self, REPLY_MAX};
+use super::{Boot, Machine, Tree};
+use crate::api::ContainerId;
+use crate::api::files::{Listing, Stat};
+use crate::api::server::BuildProgress;
+use crate::engine::launch::{self, ContainerSpec};
+use crate::engine::shim::protocol::{Event, Reply, Request, Status};
+use crate::engine::stats::{self, Usage};
+use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
+use crate::engine::{Config, Result};
+
+/// How long a living shim takes at most to say how it is.
+const STATUS_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The engine with its configuration and its open pool.
+#[derive(Debug)]
+pub struct Real {
+    config: Config,
+    pool: Pool,
+}
+
+impl Real {
+    /// Opens the pool.
+    ///
+    /// # Errors
+    /// Those of [`Pool::open`].
+    pub fn open(config: Config) -> Result<Self> {
+        let pool = Pool::open(&config)?;
+        Ok(Self { config, pool })
+    }
+
+    fn path(&self, tree: &Tree) -> PathBuf {
+        match tree {
+            Tree::Disk(id) => self.pool.disk(id),
+            Tree::Snapshot(id, name) => self.pool.snapshot(id, name),
+        }
+    }
+}
+
+/// Asks the shim behind `socket` for its status.
+fn ask_status(socket: &Path) -> io::Result<Status> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(STATUS_DEADLINE))?;
+    stream.set_write_timeout(Some(STATUS_DEADLINE))?;
+    let mut request = serde_json::to_vec(&Request::Status)?;
+    request.push(b'\n');
+    stream.write_all(&request)?;
+    let mut line = String::new();
+    BufReader::new(stream.take(REPLY_MAX)).read_line(&mut line)?;
+    match serde_json::from_str(&line)? {
+        Reply::Status(status) => Ok(status),
+        Reply::Ok => Err(io::Error::other("the shim answered ok to a question for its status")),
+        Reply::Error { message, .. } => Err(io::Error::other(message)),
+    }
+}
+
+impl Machine for Real {
+    fn create_disk(&self, id: &ContainerId, image_id: &str) -> Result<()> {
+        self.pool.create_disk(id, image_id)
+    }
+
+    fn delete_disk(&self, id: &ContainerId) -> Result<()> {
+        self.pool.delete_disk(id)
+    }
+
+    fn disks(&self) -> Result<Vec<ContainerId>> {
+        self.pool.disks()
+    }
+
+    fn start(&self, boot: &Boot) -> Result<Status> {
+        let disk = self.pool.disk(&boot.id);
+        let lower_usr = self.pool.lower_usr(&disk)?;
+        let kit_dir = if boot.kit { Some(self.pool.install_kit(&self.config.kit_exe)?) } else { None };
+        let spec = ContainerSpec {
+            id: boot.id,
+            hostname: boot.hostname.clone(),
+            disk,
+            lower_usr,
+            address: boot.address,
+            kit_dir,
+            env: boot.env.clone(),
+            kit_env: boot.kit_env.clone(),
+        };
+        launch::start(&self.config, &spec)
+    }
+
+    fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        launch::stop(&self.config, id, grace)
+    }
+
+    fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<()> {
+        launch::freeze(&self.config, id, frozen)
+    }
+
+    fn adopt(&self) -> Result<Vec<Status>> {
+        launch::adopt(&self.config)
+    }
+
+    fn status(&self, id: &ContainerId) -> Option<Status> {
+        ask_status(&launch::shim_socket(&self.config, id)).ok()
+    }
+
+    fn watch(&self, id: &ContainerId) -> mpsc::Receiver<Event> {
+        watch::watch(launch::shim_socket(&self.config, id))
+    }
+
+    fn create_snapshot(&self, id: &ContainerId, name: &str) -> Result<()> {
+        self.pool.create_snapshot(id, name)
+    }
+
+    fn delete_snapshot(&self, id: &ContainerId, name: &str) -> Result<()> {
+        self.pool.delete_snapshot(id, name)
+    }
+
+    fn snapshots(&self, id: &ContainerId) -> Result<Vec<String>> {
+        self.pool.snapshots(id)
+    }
+
+    fn restore(&self, id: &ContainerId, name: &str, safety: &str) -> Result<()> {
+        self.pool.restore(id, name, safety)
+    }
+
+    fn size(&self, tree: &Tree) -> Result<DiskSize> {
+        self.pool.size(&self.path(tree))
+    }
+
+    fn image(&self, tier: &str) -> Result<Option<BuiltImage>> {
+        self.pool.image(tier)
+    }
+
+    fn build_image(&self, tier: &str, log: &Path, progress: &mut dyn FnMut(BuildProgress)) -> Result<BuiltImage> {
+        self.pool.build_image(&self.config, tier, log, progress)
+    }
+
+    fn import_image(&self, file: &Path) -> Result<BuiltImage> {
+        self.pool.import_image(file)
+    }
+
+    fn usage(&self) -> Result<PoolUsage> {
+        self.pool.usage()
+    }
+
+    fn pool_root(&self) -> PathBuf {
+        self.pool.root().to_owned()
+    }
+
+    fn pool_kind(&self) -> &'static str {
+        self.pool.kind()
+    }
+
+    fn counters(&self, id: &ContainerId) -> Result<Usage> {
+        stats::read(&self.config, id)
+    }
+
+    fn list(&self, tree: &Tree, path: &str) -> Result<Listing> {
+        self.pool.list(&self.path(tree), path)
+    }
+
+    fn stat(&self, tree: &Tree, path: &str) -> Result<Stat> {
+        self.pool.stat(&self.path(tree), path)
+    }
+
+    fn open_file(&self, tree: &Tree, path: &str) -> Result<File> {
+        self.pool.open_file(&self.path(tree), path)
+    }
+
+    fn kit_socket(&self, id: &ContainerId) -> PathBuf {
+        launch::kit_socket(&self.config, id)
+    }
+
+    fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd> {
+        launch::dial(&self.config, id, port)
+    }
+}

@@ -1,0 +1,296 @@
+//! At start: what the database says, what the kernel runs and what the pool holds become one again.
+//!
+//! | the database says | a shim lives | what happens |
+//! |---|---|---|
+//! | `running`, `paused` | yes | adopted, untouched |
+//! | `running`, `paused` | no | started again when wanted and `autostart`, else `stopped` |
+//! | `stopped`, `failed` | yes | adopted: the crash came after the start, before the note of it |
+//! | create under way | no | done again from its first step (each can be repeated) |
+//! | delete under way | any | finished |
+//! | restart under way | no | finished |
+//! | restore under way | no | kept when the disks were swapped, else as before; then started if it ran |
+//! | nothing | yes | the unknown container's shim is stopped |
+//!
+//! [`plan`] decides for one container and is pure; [`reconcile`] gathers the facts and acts.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use tokio::sync::oneshot;
+
+use super::Node;
+use super::driver::failure;
+use super::lifecycle::Wish;
+use super::state::containers::ContainerRow;
+use super::state::journal::{Kind, Operation};
+use super::state::transitions::Transition;
+use crate::api::container::ContainerState;
+use crate::api::{ApiError, ContainerId, ProjectId};
+use crate::engine::shim::protocol::Status;
+
+/// How many containers start at once when the node starts.
+const STARTS_AT_ONCE: usize = 4;
+
+/// What is known of one container.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// Its row.
+    pub row: &'a ContainerRow,
+    /// The operation a crash interrupted.
+    pub operation: Option<&'a Operation>,
+    /// Its living shim.
+    pub shim: Option<&'a Status>,
+    /// Whether its disk exists.
+    pub has_disk: bool,
+}
+
+/// What to do after a container's state is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing.
+    Rest,
+    /// Start it.
+    Boot,
+    /// Go on creating it.
+    Create,
+    /// Go on deleting it.
+    Delete,
+}
+
+/// The state a container is in, and what comes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The state that is true now.
+    pub state: ContainerState,
+    /// Why, when it failed.
+    pub reason: Option<String>,
+    /// Whether its owner wants it to run, when that became clear.
+    pub wanted: Option<bool>,
+    /// What comes next.
+    pub then: Then,
+}
+
+/// Decides about one container.
+pub fn plan(facts: Facts<'_>) -> Plan {
+    use ContainerState as S;
+    let row = facts.row;
+    let kind = facts.operation.map(|o| o.kind);
+    let rest = |state| Plan { state, reason: None, wanted: None, then: Then::Rest };
+    if kind == Some(Kind::Delete) || row.state == S::Deleting {
+        return Plan { then: Then::Delete, ..rest(S::Deleting) };
+    }
+    if let Some(shim) = facts.shim {
+        return rest(if shim.frozen { S::Paused } else { S::Running });
+    }
+    if kind == Some(Kind::Create) || row.state == S::Creating {
+        return Plan { then: Then::Create, ..rest(S::Creating) };
+    }
+    if row.image_id.is_some() && !facts.has_disk {
+        let reason = Some("its disk is not in the pool any more".to_owned());
+        return Plan { reason, ..rest(S::Failed) };
+    }
+    let ran = matches!(row.state, S::Running | S::Paused);
+    match (kind, facts.operation) {
+        (Some(Kind::Restart), _) => return Plan { then: Then::Boot, ..rest(S::Stopped) },
+        (Some(Kind::Restore), Some(operation)) => {
+            let boots = operation.args["was_running"] == true;
+            let then = if boots { Then::Boot } else { Then::Rest };
+            let state = if row.state == S::Failed && !boots { S::Failed } else { S::Stopped };
+            return Plan { then, reason: row.reason.clone().filter(|_| state == S::Failed), ..rest(state) };
+        }
+        (Some(Kind::Stop), _) if ran => return Plan { wanted: Some(false), ..rest(S::Stopped) },
+        _ => {}
+    }
+    match row.state {
+        S::Failed => Plan { reason: row.reason.clone(), ..rest(S::Failed) },
+        _ if row.wanted && row.autostart => Plan { then: Then::Boot, ..rest(S::Stopped) },
+        _ => Plan { wanted: Some(false), ..rest(S::Stopped) },
+    }
+}
+
+/// Containers that have something to do after [`reconcile`].
+#[derive(Debug, Default)]
+pub struct Work {
+    boot: Vec<ContainerId>,
+    projects: Vec<ProjectId>,
+}
+
+/// Settles every container's state and starts the drivers. Fast: nothing is started here.
+///
+/// # Errors
+/// When the store, the pool or the run directory cannot be read.
+pub async fn reconcile(node: &Arc<Node>) -> Result<Work, ApiError> {
+    let operations = node.db(|store| store.operations()).await?;
+    finish_restores(node, &operations).await?;
+    finish_snapshots(node).await?;
+    let living: HashMap<ContainerId, Status> =
+        node.engine(|m| m.adopt()).await.map_err(failure)?.into_iter().map(|s| (s.id, s)).collect();
+    let disks: HashSet<ContainerId> = node.engine(|m| m.disks()).await.map_err(failure)?.into_iter().collect();
+    let rows = node.db(|store| store.all_containers()).await?;
+    let mut work = Work::default();
+    for row in &rows {
+        let facts = Facts {
+            row,
+            operation: operations.iter().find(|o| o.container == row.id),
+            shim: living.get(&row.id),
+            has_disk: disks.contains(&row.id),
+        };
+        settle(node, facts, &mut work).await?;
+    }
+    let known: HashSet<ContainerId> = rows.iter().map(|row| row.id).collect();
+    stop_unknown(node, living.keys().filter(|id| !known.contains(id)).copied().collect()).await;
+    for disk in disks.difference(&known) {
+        tracing::warn!(container = %disk, "the pool holds a disk of a container that the database does not know");
+    }
+    compare_snapshots(node, &rows).await?;
+    work.projects = node.db(|store| store.condemned_projects()).await?;
+    Ok(work)
+}
+
+async fn settle(node: &Arc<Node>, facts: Facts<'_>, work: &mut Work) -> Result<(), ApiError> {
+    let plan = plan(facts);
+    let id = facts.row.id;
+    let transition = Transition {
+        to: plan.state,
+        by: "node",
+        reason: plan.reason,
+        wanted: plan.wanted,
+        started_at_ms: facts.shim.map(|s| s.started_at_ms),
+        // A creation or deletion goes on; its journal entry is overwritten or ended by its driver.
+        ends_operation: !matches!(plan.then, Then::Create | Then::Delete),
+    };
+    let event = node.db(move |store| store.transition(&id, &transition)).await?;
+    node.bus.tell_all(event);
+    let row = node.db(move |store| store.container(&id)).await?;
+    let watch = facts.shim.map(|_| node.machine.watch(&id));
+    if watch.is_some() {
+        tracing::info!(container = %id, name = row.name, state = %row.state, "adopted");
+    }
+    node.drive(&row, watch);
+    match plan.then {
+        Then::Rest => {}
+        Then::Boot => work.boot.push(id),
+        Then::Create => node.enqueue(&id, Wish::Create, None)?,
+        Then::Delete => node.enqueue(&id, Wish::Delete, None)?,
+    }
+    Ok(())
+}
+
+/// Notes swaps of disks that happened before a crash. The safety snapshot tells.
+async fn finish_restores(node: &Arc<Node>, operations: &[Operation]) -> Result<(), ApiError> {
+    for operation in operations.iter().filter(|o| o.kind == Kind::Restore) {
+        let id = operation.container;
+        let word = |key: &str| operation.args[key].as_str().unwrap_or_default().to_owned();
+        let (name, safety) = (word("name"), word("safety"));
+        let present = node.engine(move |m| m.snapshots(&id)).await.map_err(failure)?;
+        if operation.step == "stop" || !present.contains(&safety) {
+            continue;
+        }
+        let noted = node
+            .db(move |store| {
+                store.finish_snapshot(&id, &safety)?;
+                store.mark_restored(&id, &name)
+            })
+            .await;
+        if let Err(error) = noted {
+            tracing::warn!(container = %id, %error, "a restore that a crash interrupted was not noted");
+        }
+    }
+    Ok(())
+}
+
+/// Finishes or forgets snapshots whose making or removal a crash interrupted.
+async fn finish_snapshots(node: &Arc<Node>) -> Result<(), ApiError> {
+    for left in node.db(|store| store.unfinished_snapshots()).await? {
+        let (id, name) = (left.container, left.name);
+        if left.deleting {
+            super::snapshots::remove(node, id, name).await?;
+            continue;
+        }
+        let present = node.engine(move |m| m.snapshots(&id)).await.map_err(failure)?;
+        let made = present.contains(&name);
+        node.db(move |store| {
+            if made {
+                store.finish_snapshot(&id, &name).map(drop)
+            } else {
+                store.forget_snapshot(&id, &name, false).map(drop)
+            }
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Rows without subvolume are forgotten, subvolumes without row are reported.
+async fn compare_snapshots(node: &Arc<Node>, rows: &[ContainerRow]) -> Result<(), ApiError> {
+    for id in rows.iter().map(|row| row.id) {
+        let present: HashSet<String> =
+            node.engine(move |m| m.snapshots(&id)).await.map_err(failure)?.into_iter().collect();
+        let known = node.db(move |store| store.snapshots(&id)).await?;
+        for lost in known.iter().filter(|s| !present.contains(&s.name)) {
+            tracing::error!(container = %id, snapshot = lost.name, "is not in the pool any more; forgotten");
+            let name = lost.name.clone();
+            node.db(move |store| store.forget_snapshot(&id, &name, true)).await?;
+        }
+        for extra in present.iter().filter(|name| known.iter().all(|s| s.name != **name)) {
+            tracing::warn!(container = %id, snapshot = *extra, "the pool holds a snapshot the database does not know");
+        }
+    }
+    Ok(())
+}
+
+async fn stop_unknown(node: &Arc<Node>, unknown: Vec<ContainerId>) {
+    for id in unknown {
+        tracing::warn!(container = %id, "runs but the database does not know it; stopping it");
+        if let Err(error) = node.engine(move |m| m.stop(&id, std::time::Duration::ZERO)).await {
+            tracing::error!(container = %id, %error, "could not be stopped");
+        }
+    }
+}
+
+/// Starts what wants to run, a few at a time, and goes on with deletions of projects.
+pub async fn resume(node: Arc<Node>, work: Work) {
+    futures_util::stream::iter(work.boot)
+        .for_each_concurrent(STARTS_AT_ONCE, |id| {
+            let node = Arc::clone(&node);
+            async move {
+                let (reply, answer) = oneshot::channel();
+                if node.enqueue(&id, Wish::Boot, Some(reply)).is_ok() {
+                    // The driver has logged a failure; the next one starts either way.
+                    let _ = answer.await;
+                }
+            }
+        })
+        .await;
+    for project in work.projects {
+        if let Err(error) = node.delete_project(project).await {
+            tracing::error!(%project, %error, "a project's deletion could not be finished");
+        }
+    }
+}
+
+impl Node {
+    /// Deletes a project with its containers; returns their ids and names.
+    ///
+    /// # Errors
+    /// When a container could not be deleted; the project stays with what is left of it.
+    pub async fn delete_project(self: &Arc<Self>, id: ProjectId) -> Result<Vec<(ContainerId, String)>, ApiError> {
+        self.db(move |store| store.condemn_project(&id, true)).await?;
+        let rows = self.db(|store| store.all_containers()).await?;
+        let rows: Vec<ContainerRow> = rows.into_iter().filter(|row| row.project_id == id).collect();
+        let results: Vec<_> = futures_util::stream::iter(&rows)
+            .map(|row| self.ask(&row.id, Wish::Delete))
+            .buffer_unordered(STARTS_AT_ONCE)
+            .collect()
+            .await;
+        // A container that somebody else deleted meanwhile is as gone as it should be.
+        if let Some(error) = results.into_iter().filter_map(Result::err).find(|e| e.status_code != 404) {
+            self.db(move |store| store.condemn_project(&id, false)).await?;
+            return Err(error);
+        }
+        let event = self.db(move |store| store.remove_project(&id)).await?;
+        self.bus.tell(event);
+        Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
+    }
+}

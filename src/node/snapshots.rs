@@ -1,0 +1,191 @@
+//! Snapshots: taking, removing, restoring; expiry and sizes.
+//!
+//! A restore keeps the state before as a snapshot of kind `safety`, which undoes it. The swap of
+//! disks is the engine's and atomic; whether it happened is told, after a crash, by whether the
+//! safety snapshot exists.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Node;
+use super::clock;
+use super::driver::{Driver, GRACE, failure};
+use super::lifecycle::{Done, Wish};
+use super::machine::Tree;
+use super::state::containers::ContainerRow;
+use super::state::journal::Kind;
+use super::state::snapshots::NewSnapshot;
+use super::state::transitions::Transition;
+use crate::api::container::ContainerState;
+use crate::api::{ApiError, ContainerId};
+
+/// How long safety snapshots stay, in days.
+const SAFETY_DAYS: u32 = 30;
+/// Between two looks for expired snapshots.
+const SWEEP: Duration = Duration::from_secs(3600);
+/// How old a snapshot's counted size may be, in milliseconds.
+const SIZE_AGE_MS: i64 = 10 * 60 * 1000;
+
+impl Driver {
+    pub(super) async fn snapshot(
+        &mut self,
+        alias: Option<String>,
+        expires_at: Option<String>,
+    ) -> Result<Done, ApiError> {
+        let id = self.id;
+        let new = NewSnapshot { name: format!("snap-{}", clock::stamp()), alias, kind: "user", expires_at };
+        let name = self.node.db(move |store| store.begin_snapshot(&id, &new)).await?;
+        let made = name.clone();
+        if let Err(error) = self.node.engine(move |m| m.create_snapshot(&id, &made)).await {
+            self.node.db(move |store| store.forget_snapshot(&id, &name, false)).await?;
+            return Err(failure(error));
+        }
+        let (snapshot, event) = self.node.db(move |store| store.finish_snapshot(&id, &name)).await?;
+        self.node.bus.tell(event);
+        Ok(Done::Snapshot(snapshot))
+    }
+
+    pub(super) async fn delete_snapshot(&mut self, name: String) -> Result<Done, ApiError> {
+        let id = self.id;
+        let snapshot = self.node.db(move |store| store.snapshot(&id, &name)).await?;
+        self.remove_snapshot(snapshot.name.clone()).await?;
+        Ok(Done::Snapshot(snapshot))
+    }
+
+    async fn remove_snapshot(&self, name: String) -> Result<(), ApiError> {
+        remove(&self.node, self.id, name).await
+    }
+
+    pub(super) async fn restore(&mut self, row: ContainerRow, name: String) -> Result<Done, ApiError> {
+        let id = self.id;
+        let snapshot = self.node.db(move |store| store.snapshot(&id, &name)).await?;
+        let new = NewSnapshot {
+            name: format!("safety-{}", clock::stamp()),
+            alias: None,
+            kind: "safety",
+            expires_at: Some(clock::in_days(SAFETY_DAYS)),
+        };
+        let safety = self.node.db(move |store| store.begin_snapshot(&id, &new)).await?;
+        let ran = matches!(row.state, ContainerState::Running | ContainerState::Paused);
+        let args = serde_json::json!({ "name": snapshot.name, "safety": safety, "was_running": ran });
+        self.begin(Kind::Restore, "stop", args).await?;
+        if ran {
+            if let Err(error) = self.halt(row.state, GRACE).await {
+                self.forget(&safety).await?;
+                self.end().await?;
+                return Err(error);
+            }
+            self.go(Transition::to(ContainerState::Stopped, "api")).await?;
+        }
+        self.step("swap").await?;
+        let (from, to) = (snapshot.name.clone(), safety.clone());
+        let swapped = self.node.engine(move |m| m.restore(&id, &from, &to)).await;
+        let restored = match swapped {
+            Ok(()) => Ok(self.restored(&snapshot.name, &safety).await?),
+            Err(error) => {
+                self.forget(&safety).await?;
+                Err(failure(error))
+            }
+        };
+        // Whether the swap went well or not, a container that ran runs again.
+        self.step("start").await?;
+        if ran {
+            let row = ContainerRow { state: ContainerState::Stopped, ..row };
+            self.start_again(row, "api").await?;
+        } else {
+            // A disk that is whole again takes a failed container out of its failure.
+            let (to, reason) = if restored.is_ok() { (ContainerState::Stopped, None) } else { (row.state, row.reason) };
+            self.go(Transition { ends_operation: true, reason, ..Transition::to(to, "api") }).await?;
+        }
+        restored
+    }
+
+    /// Writes down a swap that happened.
+    pub(super) async fn restored(&self, name: &str, safety: &str) -> Result<Done, ApiError> {
+        let (id, name, kept) = (self.id, name.to_owned(), safety.to_owned());
+        let (snapshot, events) = self
+            .node
+            .db(move |store| {
+                let (_, made) = store.finish_snapshot(&id, &kept)?;
+                let (snapshot, used) = store.mark_restored(&id, &name)?;
+                Ok((snapshot, [made, used]))
+            })
+            .await?;
+        self.node.bus.tell_all(events);
+        Ok(Done::Restored { snapshot, safety: safety.to_owned() })
+    }
+
+    async fn forget(&self, name: &str) -> Result<(), ApiError> {
+        let (id, name) = (self.id, name.to_owned());
+        self.node.db(move |store| store.forget_snapshot(&id, &name, false)).await?;
+        Ok(())
+    }
+}
+
+/// Removes a snapshot's subvolume and its row; can be repeated.
+pub(super) async fn remove(node: &Arc<Node>, id: ContainerId, name: String) -> Result<(), ApiError> {
+    let gone = name.clone();
+    node.db(move |store| store.begin_delete_snapshot(&id, &gone)).await?;
+    let gone = name.clone();
+    node.engine(move |m| m.delete_snapshot(&id, &gone)).await.map_err(failure)?;
+    let event = node.db(move |store| store.forget_snapshot(&id, &name, true)).await?;
+    node.bus.tell_all(event);
+    Ok(())
+}
+
+/// Removes expired snapshots now and every hour until the node ends.
+pub async fn sweep(node: Arc<Node>) {
+    loop {
+        sweep_once(&node).await;
+        tokio::select! {
+            () = node.shutdown.cancelled() => return,
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+    }
+}
+
+/// Removes what has expired by now.
+pub async fn sweep_once(node: &Arc<Node>) {
+    let expired = match node.db(|store| store.expired_snapshots(&clock::now())).await {
+        Ok(expired) => expired,
+        Err(error) => {
+            tracing::error!(%error, "expired snapshots could not be looked up");
+            return;
+        }
+    };
+    for (container, name) in expired {
+        match node.ask(&container, Wish::DeleteSnapshot(name.clone())).await {
+            Ok(_) => tracing::info!(%container, snapshot = name, "expired and removed"),
+            Err(error) => tracing::warn!(%container, snapshot = name, %error, "expired but not removed; tried again in an hour"),
+        }
+    }
+}
+
+/// Counts the sizes of a container's snapshots in the background where they are old or unknown.
+/// One container's count at a time: counting walks trees.
+pub fn refresh_sizes(node: &Arc<Node>, id: ContainerId) {
+    if !node.samples.begin_sizing(id) {
+        return;
+    }
+    let counting = Arc::clone(node);
+    node.tasks.spawn(async move {
+        let before = clock::now_ms() - SIZE_AGE_MS;
+        let names = counting.db(move |store| store.unsized_snapshots(&id, before)).await.unwrap_or_default();
+        for name in names {
+            if counting.shutdown.is_cancelled() {
+                break;
+            }
+            let tree = Tree::Snapshot(id, name.clone());
+            match counting.engine(move |m| m.size(&tree)).await {
+                Ok(size) => {
+                    let kept = counting.db(move |store| store.set_snapshot_size(&id, &name, size.exclusive)).await;
+                    if let Err(error) = kept {
+                        tracing::debug!(%error, "a snapshot's size was not kept");
+                    }
+                }
+                Err(error) => tracing::debug!(%error, snapshot = name, "a snapshot's size was not counted"),
+            }
+        }
+        counting.samples.end_sizing(&id);
+    });
+}

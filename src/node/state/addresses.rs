@@ -1,0 +1,96 @@
+//! Which address of the containers' /16 belongs to whom.
+//!
+//! A container keeps its index for life. Freed ones are reused last and oldest first, so that
+//! neither a peer's ARP cache nor a person's notes meet another machine soon.
+
+use std::net::Ipv4Addr;
+
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::{Error, Result};
+use crate::api::ContainerId;
+use crate::engine::Ipv4Net;
+use crate::node::clock;
+
+/// The first index given out; the 16 below are the node's.
+const FIRST: u32 = 16;
+/// One past the last index of a /16.
+const END: u32 = 65_536;
+
+/// Whether an index may be a container's: not the node's, not `.0`, not `.255`.
+fn is_usable(index: u32) -> bool {
+    (FIRST..END).contains(&index) && !matches!(index & 0xff, 0 | 255)
+}
+
+/// The address with this index in the containers' network.
+pub fn address(network: Ipv4Net, index: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(network.address) | (index & 0xffff))
+}
+
+/// Gives the container an index: one never used while there are, else the one freed longest ago.
+pub(super) fn lease(tx: &Transaction<'_>, id: &ContainerId) -> Result<u32> {
+    let highest: Option<u32> = tx.query_row("SELECT max(idx) FROM addresses", [], |row| row.get(0))?;
+    let fresh = (highest.map_or(FIRST, |h| h + 1)..END).find(|i| is_usable(*i));
+    if let Some(index) = fresh {
+        tx.execute("INSERT INTO addresses (idx, container_id) VALUES (?1, ?2)", params![index, id.as_str()])?;
+        return Ok(index);
+    }
+    let freed: Option<u32> = tx
+        .query_row(
+            "SELECT idx FROM addresses WHERE container_id IS NULL ORDER BY freed_at_ms, idx LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let index = freed.ok_or_else(|| Error::Conflict("all addresses of the node's network are taken".into()))?;
+    tx.execute(
+        "UPDATE addresses SET container_id = ?2, freed_at_ms = NULL WHERE idx = ?1",
+        params![index, id.as_str()],
+    )?;
+    Ok(index)
+}
+
+/// Takes a deleted container's index back.
+pub(super) fn free(tx: &Transaction<'_>, id: &ContainerId) -> Result<()> {
+    tx.execute(
+        "UPDATE addresses SET container_id = NULL, freed_at_ms = ?2 WHERE container_id = ?1",
+        params![id.as_str(), clock::now_ms()],
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::state::Store;
+
+    #[test]
+    fn addresses_skip_the_nodes_share_and_the_ends_of_each_block() {
+        assert!(!is_usable(15) && is_usable(16) && is_usable(254));
+        assert!(!is_usable(255) && !is_usable(256) && is_usable(257) && !is_usable(65_535));
+        let net = "10.201.0.0/16".parse().unwrap();
+        assert_eq!(address(net, 257), Ipv4Addr::new(10, 201, 1, 1));
+    }
+
+    #[test]
+    fn freed_addresses_are_reused_last_and_oldest_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("node.db")).unwrap();
+        let lease_one = || store.write(|tx| lease(tx, &ContainerId::generate())).unwrap();
+        let a = ContainerId::generate();
+        assert_eq!(store.write(|tx| lease(tx, &a)).unwrap(), 16);
+        store.write(|tx| free(tx, &a)).unwrap();
+        assert_eq!(lease_one(), 17);
+        // Use all the rest up.
+        store
+            .write(|tx| {
+                tx.execute("INSERT INTO addresses (idx, container_id) VALUES (65534, 'x')", [])?;
+                tx.execute("INSERT INTO addresses (idx, freed_at_ms) VALUES (300, 1)", [])?;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(lease_one(), 300);
+        assert_eq!(lease_one(), 16);
+        assert!(store.write(|tx| lease(tx, &ContainerId::generate())).is_err());
+    }
+}

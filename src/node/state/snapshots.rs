@@ -1,0 +1,349 @@
+//! Snapshots' rows. A row is written as `creating` before the subvolume is made and as `deleting`
+//! before it is removed; only `ready` ones are shown.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::events::{self, NewEvent};
+use super::{Error, Result, Store, column, is_unique_violation};
+use crate::api::event::Event;
+use crate::api::{ContainerId, ProjectId, Snapshot};
+use crate::node::clock;
+
+/// What a snapshot to be taken is like.
+#[derive(Debug, Clone)]
+pub struct NewSnapshot {
+    /// Its name in its container.
+    pub name: String,
+    /// A name a person gave.
+    pub alias: Option<String>,
+    /// `user` or `safety`.
+    pub kind: &'static str,
+    /// When it will be removed.
+    pub expires_at: Option<String>,
+}
+
+/// A snapshot whose making or removal was interrupted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedSnapshot {
+    /// Its container.
+    pub container: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// Whether it was being removed; else it was being made.
+    pub deleting: bool,
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Snapshot> {
+    Ok(Snapshot {
+        name: row.get("name")?,
+        alias: row.get("alias")?,
+        created_at: row.get("created_at")?,
+        last_used_at: row.get("last_used_at")?,
+        expires_at: row.get("expires_at")?,
+        stateful: false,
+        size: row.get::<_, Option<u64>>("size")?.unwrap_or(0),
+        kind: row.get("kind")?,
+    })
+}
+
+fn project_of(c: &Connection, id: &ContainerId) -> Result<ProjectId> {
+    c.query_row("SELECT project_id FROM containers WHERE id = ?1", [id.as_str()], |r| column(r, "project_id"))
+        .optional()?
+        .ok_or(Error::NotFound("container"))
+}
+
+fn alias_taken(alias: &str) -> Error {
+    Error::Conflict(format!("another snapshot of this container has the alias {alias}"))
+}
+
+fn one(c: &Connection, id: &ContainerId, name: &str) -> Result<Snapshot> {
+    c.query_row(
+        "SELECT * FROM snapshots WHERE container_id = ?1 AND name = ?2 AND state = 'ready'",
+        [id.as_str(), name],
+        from_row,
+    )
+    .optional()?
+    .ok_or(Error::NotFound("snapshot"))
+}
+
+impl Store {
+    /// Writes that a snapshot is about to be taken. The name gets `-2`, `-3`, … when it is taken.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the alias is taken, [`Error::NotFound`] without that container.
+    pub fn begin_snapshot(&self, id: &ContainerId, new: &NewSnapshot) -> Result<String> {
+        self.write(|tx| {
+            project_of(tx, id)?;
+            let mut name = new.name.clone();
+            let mut n = 1;
+            while tx
+                .query_row("SELECT 1 FROM snapshots WHERE container_id = ?1 AND name = ?2", [id.as_str(), &name], |_| {
+                    Ok(())
+                })
+                .optional()?
+                .is_some()
+            {
+                n += 1;
+                name = format!("{}-{n}", new.name);
+            }
+            tx.execute(
+                "INSERT INTO snapshots (container_id, name, alias, kind, state, created_at, expires_at)
+                 VALUES (?1, ?2, ?3, ?4, 'creating', ?5, ?6)",
+                params![id.as_str(), name, new.alias, new.kind, clock::now(), new.expires_at],
+            )
+            .map_err(|e| match &new.alias {
+                Some(alias) if is_unique_violation(&e) => alias_taken(alias),
+                _ => e.into(),
+            })?;
+            Ok(name)
+        })
+    }
+
+    /// Writes that a snapshot exists.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn finish_snapshot(&self, id: &ContainerId, name: &str) -> Result<(Snapshot, Event)> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE snapshots SET state = 'ready' WHERE container_id = ?1 AND name = ?2",
+                [id.as_str(), name],
+            )?;
+            let snapshot = one(tx, id, name)?;
+            let data = serde_json::json!({ "name": name, "alias": snapshot.alias, "kind": snapshot.kind });
+            let project = project_of(tx, id)?;
+            Ok((snapshot, events::insert(tx, NewEvent::container("container.snapshot.created", project, *id, data))?))
+        })
+    }
+
+    /// Writes that a snapshot is about to be removed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn begin_delete_snapshot(&self, id: &ContainerId, name: &str) -> Result<()> {
+        self.write(|tx| {
+            match tx.execute(
+                "UPDATE snapshots SET state = 'deleting', alias = NULL WHERE container_id = ?1 AND name = ?2",
+                [id.as_str(), name],
+            )? {
+                0 => Err(Error::NotFound("snapshot")),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Forgets a snapshot; `told` makes an event of it.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn forget_snapshot(&self, id: &ContainerId, name: &str, told: bool) -> Result<Option<Event>> {
+        self.write(|tx| {
+            tx.execute("DELETE FROM snapshots WHERE container_id = ?1 AND name = ?2", [id.as_str(), name])?;
+            if !told {
+                return Ok(None);
+            }
+            let project = project_of(tx, id)?;
+            let data = serde_json::json!({ "name": name });
+            Ok(Some(events::insert(tx, NewEvent::container("container.snapshot.deleted", project, *id, data))?))
+        })
+    }
+
+    /// Writes that a snapshot was restored.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn mark_restored(&self, id: &ContainerId, name: &str) -> Result<(Snapshot, Event)> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE snapshots SET last_used_at = ?3 WHERE container_id = ?1 AND name = ?2",
+                [id.as_str(), name, &clock::now()],
+            )?;
+            tx.execute("UPDATE containers SET last_used_snapshot = ?2 WHERE id = ?1", [id.as_str(), name])?;
+            let project = project_of(tx, id)?;
+            let data = serde_json::json!({ "name": name });
+            let event = events::insert(tx, NewEvent::container("container.snapshot.restored", project, *id, data))?;
+            Ok((one(tx, id, name)?, event))
+        })
+    }
+
+    /// Gives a snapshot another alias, or none.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`].
+    pub fn set_snapshot_alias(&self, id: &ContainerId, name: &str, alias: Option<&str>) -> Result<(Snapshot, Event)> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE snapshots SET alias = ?3 WHERE container_id = ?1 AND name = ?2",
+                params![id.as_str(), name, alias],
+            )
+            .map_err(|e| match alias {
+                Some(alias) if is_unique_violation(&e) => alias_taken(alias),
+                _ => e.into(),
+            })?;
+            let snapshot = one(tx, id, name)?;
+            let project = project_of(tx, id)?;
+            let data = serde_json::json!({ "name": name, "alias": alias });
+            Ok((snapshot, events::insert(tx, NewEvent::container("container.snapshot.renamed", project, *id, data))?))
+        })
+    }
+
+    /// A snapshot by name, else by alias.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn snapshot(&self, id: &ContainerId, name_or_alias: &str) -> Result<Snapshot> {
+        self.read(|c| match one(c, id, name_or_alias) {
+            Err(Error::NotFound(_)) => c
+                .query_row(
+                    "SELECT * FROM snapshots WHERE container_id = ?1 AND alias = ?2 AND state = 'ready'",
+                    [id.as_str(), name_or_alias],
+                    from_row,
+                )
+                .optional()?
+                .ok_or(Error::NotFound("snapshot")),
+            other => other,
+        })
+    }
+
+    /// A container's snapshots, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn snapshots(&self, id: &ContainerId) -> Result<Vec<Snapshot>> {
+        self.read(|c| {
+            let mut query = c.prepare(
+                "SELECT * FROM snapshots WHERE container_id = ?1 AND state = 'ready'
+                 ORDER BY created_at DESC, rowid DESC",
+            )?;
+            Ok(query.query_map([id.as_str()], from_row)?.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Names of a container's snapshots whose size was last counted before `before_ms`, or never.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn unsized_snapshots(&self, id: &ContainerId, before_ms: i64) -> Result<Vec<String>> {
+        self.read(|c| {
+            let mut query = c.prepare(
+                "SELECT name FROM snapshots WHERE container_id = ?1 AND state = 'ready'
+                 AND coalesce(sized_at_ms, 0) < ?2",
+            )?;
+            Ok(query.query_map(params![id.as_str(), before_ms], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Keeps a snapshot's size as counted now.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn set_snapshot_size(&self, id: &ContainerId, name: &str, bytes: u64) -> Result<()> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE snapshots SET size = ?3, sized_at_ms = ?4 WHERE container_id = ?1 AND name = ?2",
+                params![id.as_str(), name, bytes, clock::now_ms()],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Snapshots whose time is over.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn expired_snapshots(&self, now: &str) -> Result<Vec<(ContainerId, String)>> {
+        self.read(|c| {
+            let mut query =
+                c.prepare("SELECT container_id, name FROM snapshots WHERE state = 'ready' AND expires_at <= ?1")?;
+            let rows = query.query_map([now], |r| Ok((column(r, "container_id")?, r.get("name")?)))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Snapshots whose making or removal was interrupted.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn unfinished_snapshots(&self) -> Result<Vec<UnfinishedSnapshot>> {
+        self.read(|c| {
+            let mut query = c.prepare("SELECT container_id, name, state FROM snapshots WHERE state != 'ready'")?;
+            let rows = query.query_map([], |r| {
+                let state: String = r.get("state")?;
+                Ok(UnfinishedSnapshot {
+                    container: column(r, "container_id")?,
+                    name: r.get("name")?,
+                    deleting: state == "deleting",
+                })
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::containers::NewContainer;
+    use super::*;
+
+    fn container() -> (tempfile::TempDir, Store, ContainerId) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("node.db")).unwrap();
+        let (project, _) = store.create_project("demo", "#FFF", None).unwrap();
+        let new = NewContainer { name: "web".into(), tier: "debian-13".into(), ..Default::default() };
+        let (row, _) = store.create_container(&project.id, &new).unwrap();
+        (dir, store, row.id)
+    }
+
+    fn new(alias: Option<&str>) -> NewSnapshot {
+        NewSnapshot { name: "snap-a".into(), alias: alias.map(Into::into), kind: "user", expires_at: None }
+    }
+
+    fn take(store: &Store, id: &ContainerId, alias: Option<&str>) -> String {
+        let name = store.begin_snapshot(id, &new(alias)).unwrap();
+        store.finish_snapshot(id, &name).unwrap();
+        name
+    }
+
+    #[test]
+    fn names_are_made_unique_and_only_finished_snapshots_are_shown() {
+        let (_dir, store, id) = container();
+        assert_eq!(take(&store, &id, None), "snap-a");
+        assert_eq!(take(&store, &id, None), "snap-a-2");
+        let third = store.begin_snapshot(&id, &new(None)).unwrap();
+        assert_eq!(store.snapshots(&id).unwrap().len(), 2);
+        assert_eq!(store.container(&id).unwrap().snapshot_count, 2);
+        assert_eq!(
+            store.unfinished_snapshots().unwrap(),
+            [UnfinishedSnapshot { container: id, name: third, deleting: false }]
+        );
+    }
+
+    #[test]
+    fn an_alias_is_unique_and_finds_its_snapshot_after_names_were_tried() {
+        let (_dir, store, id) = container();
+        let first = take(&store, &id, Some("base"));
+        assert!(matches!(store.begin_snapshot(&id, &new(Some("base"))), Err(Error::Conflict(_))));
+        let second = take(&store, &id, Some("snap-a.alias"));
+        assert_eq!(store.snapshot(&id, "base").unwrap().name, first);
+        assert!(matches!(store.set_snapshot_alias(&id, &second, Some("base")), Err(Error::Conflict(_))));
+        // A name wins over another snapshot's alias.
+        store.set_snapshot_alias(&id, &second, Some(&first)).unwrap();
+        assert_eq!(store.snapshot(&id, &first).unwrap().name, first);
+        assert_eq!(store.set_snapshot_alias(&id, &first, None).unwrap().0.alias, None);
+        assert!(matches!(store.set_snapshot_alias(&id, "nope", None), Err(Error::NotFound(_))));
+    }
+
+    #[test]
+    fn expired_snapshots_are_found_and_sizes_are_kept() {
+        let (_dir, store, id) = container();
+        let name = store
+            .begin_snapshot(&id, &NewSnapshot { expires_at: Some("2020-01-01T00:00:00.000Z".into()), ..new(None) })
+            .unwrap();
+        store.finish_snapshot(&id, &name).unwrap();
+        assert_eq!(store.expired_snapshots(&clock::now()).unwrap(), [(id, name.clone())]);
+        assert_eq!(store.unsized_snapshots(&id, clock::now_ms()).unwrap(), [name.clone()]);
+        store.set_snapshot_size(&id, &name, 77).unwrap();
+        assert_eq!(store.snapshot(&id, &name).unwrap().size, 77);
+        assert!(store.unsized_snapshots(&id, clock::now_ms()).unwrap().is_empty());
+    }
+}
