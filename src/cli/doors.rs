@@ -66,7 +66,7 @@ pub(super) fn screenshot(_options: ScreenshotOptions) -> Outcome {
 
 /// The certificate of the node's local authority.
 pub(super) fn ca_certificate(state_dir: &Path) -> PathBuf {
-    state_dir.join("ca").join("ca.pem")
+    state_dir.join("ca").join("ca.crt")
 }
 
 /// The engine's configuration for work without a node: image builds, cleaning up.

@@ -93,34 +93,48 @@ pub(super) async fn execute(
     Ok(exit_code(&result))
 }
 
-/// Shows output until the command is over. The first Ctrl-C interrupts it, the second ends us.
+/// Shows output, or gathers it, until the command is over. The first Ctrl-C interrupts the
+/// command; with the second we leave, which makes the kit end it.
 async fn follow(mut running: Running, show: bool) -> Result<CommandResult, Fail> {
-    let mut interrupts = 0;
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    let mut interrupted = false;
     loop {
         let output = tokio::select! {
             output = running.next() => output?,
             signal = tokio::signal::ctrl_c() => {
                 signal.map_err(|e| Fail::io("wait for Ctrl-C", &e))?;
-                interrupts += 1;
-                if interrupts > 1 {
-                    return Err(Fail::other(format!("left command {} running", running.id())));
+                if interrupted {
+                    return Err(Fail::other(format!("gave up on command {}", running.id())));
                 }
-                // A command that has just ended cannot be aborted; its result is on its way.
-                let _ = running.abort(false).await;
+                interrupted = true;
+                interrupt(&running);
                 continue;
             }
         };
         match output {
-            Output::Exit(result) => return Ok(result),
+            // Its result leaves out what was told line by line.
+            Output::Exit(result) => return Ok(CommandResult { stdout, stderr, ..result }),
             Output::Stdout(text) if show => print::raw(text.as_bytes())?,
             Output::Stderr(text) if show => {
                 let mut err = std::io::stderr().lock();
                 err.write_all(text.as_bytes())?;
                 err.flush()?;
             }
-            Output::Stdout(_) | Output::Stderr(_) => {}
+            Output::Stdout(text) => stdout.push_str(&text),
+            Output::Stderr(text) => stderr.push_str(&text),
         }
     }
+}
+
+/// Asks for the command's end without keeping its output, or a second Ctrl-C, waiting.
+fn interrupt(running: &Running) {
+    let abort = running.abort(false);
+    tokio::spawn(async move {
+        if let Err(e) = abort.await {
+            // It may have ended in the same moment; its result is on its way then.
+            tracing::debug!("abort: {e}");
+        }
+    });
 }
 
 /// The command's exit code; what shells use where it has none.

@@ -38,11 +38,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
 /// Replaces the file in one step: at any moment it holds a whole token.
 fn rotate(path: &Path) -> Result<String, Fail> {
     let secret: [u8; 32] = rand::random();
-    let token = secret.iter().fold(String::from("cowl_"), |t, b| format!("{t}{b:02x}"));
+    let token = secret.iter().fold(String::from("hdy_"), |t, b| format!("{t}{b:02x}"));
     let part = path.with_extension(format!("{:08x}", rand::random::<u32>()));
     let write = || {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-        file.write_all(token.as_bytes())?;
+        writeln!(file, "{token}")?;
         file.sync_all()?;
         fs::rename(&part, path)
     };
@@ -66,7 +66,7 @@ mod tests {
         let path = dir.path().join(FILE);
         fs::write(&path, "old").unwrap();
         let new = rotate(&path).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), new);
+        assert_eq!(fs::read_to_string(&path).unwrap().trim(), new);
         assert!(new.len() > 60 && new != rotate(&path).unwrap());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{Error, Result};
-use super::files::query_value;
+use super::files::{in_path, query_value};
 use super::reply;
 use super::transport::{Client, request};
 use crate::api::container::{
@@ -246,7 +246,7 @@ impl Client {
             Some(name) => snapshot_path(id, name),
             None => format!("/api/v1/containers/{id}"),
         };
-        self.get(&format!("{base}/files?path={}", query_value(path))).await
+        self.get(&format!("{base}/files/{}", in_path(path))).await
     }
 
     /// The images of the box.
@@ -263,8 +263,7 @@ impl Client {
     /// # Errors
     /// 404 for an unknown tier, 409 while it is being built.
     pub async fn build_image(&self, name: &str) -> Result<serde_json::Value> {
-        let body = serde_json::json!({ "name": name });
-        self.call(Method::POST, "/api/v1/images", Some(&body), CHANGE).await
+        self.call(Method::POST, &format!("/api/v1/images/{}/build", query_value(name)), None::<&()>, CHANGE).await
     }
 
     /// Stored events, newest first.

@@ -128,15 +128,18 @@ impl Running {
     }
 
     /// Interrupts the command (SIGINT to its group), or kills it with `force`. Its end still
-    /// arrives by [`Running::next`].
+    /// arrives by [`Running::next`]. The future borrows nothing, so that output can be read meanwhile.
     ///
     /// # Errors
     /// When the command is over or the container is gone.
-    pub async fn abort(&self, force: bool) -> Result<()> {
-        let path = format!("/api/v1/terminal/execute/{}/abort", query_value(&self.id));
-        let body = serde_json::json!({ "force": force });
-        self.kit.send(request(Method::POST, &path, Some(&body))?, Duration::from_secs(10)).await?;
-        Ok(())
+    pub fn abort(&self, force: bool) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (kit, id) = (self.kit.clone(), query_value(&self.id));
+        async move {
+            let path = format!("/api/v1/terminal/execute/{id}/abort");
+            let body = serde_json::json!({ "force": force });
+            kit.send(request(Method::POST, &path, Some(&body))?, Duration::from_secs(10)).await?;
+            Ok(())
+        }
     }
 }
 

@@ -28,9 +28,13 @@ pub(super) fn query_value(value: &str) -> String {
     percent_encode(value.as_bytes(), UNRESERVED).to_string()
 }
 
+/// An absolute path without its leading slashes, fit for a URL.
+pub(super) fn in_path(path: &str) -> String {
+    percent_encode(path.trim_start_matches('/').as_bytes(), IN_PATH).to_string()
+}
+
 fn url(prefix: &str, path: &str, query: &str) -> String {
-    let path = percent_encode(path.trim_start_matches('/').as_bytes(), IN_PATH);
-    format!("/api/v1/files/{prefix}{path}{query}")
+    format!("/api/v1/files/{prefix}{}{query}", in_path(path))
 }
 
 /// The bytes of a file as they arrive.
