@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `cowl` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cowl::cli::main()
+}

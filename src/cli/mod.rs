@@ -1,1 +1,240 @@
-//! cli
+//! The verbs of `cowl`: one file per noun, a table for people or `--json` for programs.
+//!
+//! Every verb is a client of the node's API; whatever can be done here, curl can do.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | it failed; one line on stderr says why |
+//! | 2 | the command line is wrong |
+//! | 3 | no node runs |
+//! | 4 | no permission |
+//!
+//! `exec` and `shell ID -- COMMAND` pass on the exit code of what ran.
+
+mod ca;
+mod clean;
+mod containers;
+mod context;
+mod create;
+mod doctor;
+mod doors;
+mod events;
+mod fail;
+mod files;
+mod images;
+mod print;
+mod progress;
+mod projects;
+mod resolve;
+mod shell;
+mod snapshots;
+mod status;
+mod stop;
+mod terminal;
+mod token;
+mod up;
+mod url;
+mod wait;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use context::{Context, Globals};
+use fail::{Fail, Outcome};
+
+/// One Linux box, a fleet of Debian computers that are URLs.
+///
+/// Without a command it opens the cockpit, a full-screen view of all computers of this box.
+#[derive(Debug, Parser)]
+#[command(name = "cowl", version, max_term_width = 100, after_help = AFTER_HELP, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const AFTER_HELP: &str = "\
+The first five minutes:
+  cowl up                                         start the node, build the image, make `hello`
+  cowl shell hello                                a shell in it
+  cowl terminal sessions exec -c hello --command 'apt update && apt install -y nginx'
+  cowl snapshots create -c hello --alias before   a point to come back to
+  cowl snapshots restore before -c hello
+  cowl url hello                                  its addresses, for curl and browsers
+
+Containers are named by id, by name when only one has it, or by PROJECT/NAME.
+Exit codes: 0 done, 1 failed, 2 wrong command line, 3 no node, 4 no permission.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the node, wait for its image, make the first container, open the cockpit
+    Up(up::Args),
+    /// End the node; containers keep running
+    Stop(stop::Args),
+    /// Tell whether the node serves, and what it has
+    Status,
+    /// Check this machine and say what to mend
+    Doctor,
+    /// Named groups of containers
+    #[command(subcommand, visible_alias = "project")]
+    Projects(projects::Command),
+    /// Computers: create, start, stop, delete
+    #[command(subcommand, visible_alias = "container")]
+    Containers(containers::Command),
+    /// Points in a container's past to come back to
+    #[command(subcommand, visible_alias = "snapshot")]
+    Snapshots(snapshots::Command),
+    /// Run commands in a container
+    #[command(subcommand)]
+    Terminal(terminal::Command),
+    /// Open a shell in a container
+    Shell(shell::Args),
+    /// Read and write a container's files
+    #[command(subcommand, visible_alias = "file")]
+    Files(files::Command),
+    /// Print a container's addresses
+    Url(url::Args),
+    /// What containers are made from
+    #[command(subcommand, visible_alias = "image")]
+    Images(images::Command),
+    /// Show what happens on the box
+    Events(events::Args),
+    /// Print the owner's token for the API
+    Token(token::Args),
+    /// The local certificate authority
+    #[command(subcommand)]
+    Ca(ca::Command),
+    /// Print completions for a shell
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    /// Remove all containers, images and settings of this node
+    CleanState(clean::Args),
+    /// Run the node in the foreground
+    Node(doors::NodeOptions),
+    /// Parent of one container's init; started by the node
+    #[command(hide = true)]
+    Shim(doors::ShimOptions),
+    /// Draw the cockpit into a picture
+    #[command(hide = true)]
+    Screenshot(doors::ScreenshotOptions),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let json = std::env::args_os().any(|a| a == "--json");
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(e) => Err(Fail::from_clap(e)),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(fail) => fail.report(json),
+    }
+}
+
+fn run(cli: Cli) -> Outcome {
+    let context = Context::new(cli.globals);
+    let Some(command) = cli.command else {
+        if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
+            return Err(Fail::usage("the cockpit needs a terminal; `cowl --help` lists the commands"));
+        }
+        return doors::cockpit(&context);
+    };
+    match command {
+        Command::Node(options) => return doors::node(options),
+        Command::Shim(options) => return doors::shim(options),
+        Command::Screenshot(options) => return doors::screenshot(options),
+        Command::Completions { shell } => return completions(shell),
+        Command::Up(args) => return up::run(&context, &args),
+        _ => {}
+    }
+    let runtime = context::runtime()?;
+    runtime.block_on(async {
+        match command {
+            Command::Stop(args) => stop::run(&context, &args).await,
+            Command::Status => status::run(&context).await,
+            Command::Doctor => doctor::run(&context).await,
+            Command::Projects(command) => projects::run(&context, command).await,
+            Command::Containers(command) => containers::run(&context, command).await,
+            Command::Snapshots(command) => snapshots::run(&context, command).await,
+            Command::Terminal(command) => terminal::run(&context, command).await,
+            Command::Shell(args) => shell::run(&context, args).await,
+            Command::Files(command) => files::run(&context, command).await,
+            Command::Url(args) => url::run(&context, &args).await,
+            Command::Images(command) => images::run(&context, command).await,
+            Command::Events(args) => events::run(&context, &args).await,
+            Command::Token(args) => token::run(&context, &args),
+            Command::Ca(command) => ca::run(&context, command),
+            Command::CleanState(args) => clean::run(&context, &args).await,
+            Command::Up(_)
+            | Command::Completions { .. }
+            | Command::Node(_)
+            | Command::Shim(_)
+            | Command::Screenshot(_) => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "cowl", &mut script);
+    print::raw(&script)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_public_clis_forms_parse() {
+        for line in [
+            "cowl projects create --alias demo",
+            "cowl containers create --project 0123456789abcdef01234567 --server-id node-1 --name dev-environment --hoody-kit --dev-kit",
+            "cowl containers create --project demo --server-id node-1 --hoody-kit",
+            "cowl terminal sessions exec --command ls -c 0123456789abcdef01234567",
+            "cowl terminal sessions exec --command ls -c x --terminal-id 4 --user root --json",
+            "cowl files get /etc/hostname -c x",
+            "cowl files put a b -c x",
+            "cowl files list / -c x",
+            "cowl files list -c x",
+            "cowl snapshots create -c x --alias a --expiry 7",
+            "cowl snapshots restore a -c x",
+            "cowl snapshots restore x a",
+            "cowl containers delete x --yes --json",
+            "cowl shell x -- ls -l",
+            "cowl --json status",
+            "cowl status --json --run-dir /x",
+            "cowl",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_refused() {
+        for line in [
+            "cowl frobnicate",
+            "cowl containers create --name x",
+            "cowl terminal sessions exec -c x",
+            "cowl terminal sessions exec --command ls -c x --terminal-id 0",
+            "cowl terminal sessions exec --command ls -c x --terminal-id 65536",
+            "cowl snapshots restore",
+            "cowl snapshots restore a b c",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

@@ -1,1 +1,30 @@
-//! client
+//! Async client of a node: the API, the kit services of its containers, and its event stream.
+//!
+//! ```text
+//! Client ── API calls (`api`) ────────────┐
+//!   └ kit(container, service, n) ── Kit ──┤ `transport`: RUN/node.sock, or HTTPS with a token
+//!        ├ terminal: execute, WebSocket   │
+//!        └ files: get, put, list …  ──────┘
+//! ```
+//! Each request is its own connection; dropping a call drops its connection. Every call has a
+//! deadline; streams have one between two pieces.
+
+mod api;
+mod events;
+mod execute;
+mod files;
+mod kit;
+mod lines;
+mod reply;
+mod terminal;
+mod transport;
+
+mod error;
+
+pub use error::{Error, Result};
+pub use events::EventStream;
+pub use execute::{ExecuteIn, Output, Running};
+pub use files::Upload;
+pub use kit::Kit;
+pub use terminal::{FromTerminal, TerminalInput, TerminalOutput, TerminalQuery};
+pub use transport::{Client, Stream};

@@ -1,0 +1,173 @@
+//! `cowl containers`: list, look at, start, stop, delete. Making one is `create`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::context::{Context, Which};
+use super::create;
+use super::fail::{Fail, Outcome};
+use super::print::{self, Table};
+use super::resolve;
+use super::wait;
+use crate::api::Container;
+use crate::api::container::{ContainerStats, Operation};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Make a container and wait until its URLs answer
+    Create(create::Args),
+    /// List containers
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only those of this project (id or alias)
+        #[arg(long)]
+        project: Option<String>,
+    },
+    /// Show one container
+    Get(Which),
+    /// Start a stopped container
+    Start(Which),
+    /// Stop a container, giving it time to halt
+    Stop {
+        #[command(flatten)]
+        which: Which,
+        /// Kill it instead
+        #[arg(long)]
+        force: bool,
+    },
+    /// Stop a container and start it again
+    Restart(Which),
+    /// Freeze a running container in memory
+    Pause(Which),
+    /// Thaw a frozen container
+    Resume(Which),
+    /// Show what a container uses
+    Stats(Which),
+    /// Delete a container with its snapshots
+    #[command(visible_alias = "rm")]
+    Delete(Which),
+}
+
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Create(args) => create::run(context, args).await,
+        Command::List { project } => list(context, project.as_deref()).await,
+        Command::Get(which) => {
+            let container = resolve::container(&context.client()?, which.name()?).await?;
+            context.show(&container, one)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Start(which) => operate(context, &which, Operation::Start).await,
+        Command::Stop { which, force: false } => operate(context, &which, Operation::Stop).await,
+        Command::Stop { which, force: true } => operate(context, &which, Operation::ForceStop).await,
+        Command::Restart(which) => operate(context, &which, Operation::Restart).await,
+        Command::Pause(which) => operate(context, &which, Operation::Pause).await,
+        Command::Resume(which) => operate(context, &which, Operation::Resume).await,
+        Command::Stats(which) => stats(context, &which).await,
+        Command::Delete(which) => delete(context, &which).await,
+    }
+}
+
+async fn list(context: &Context, project: Option<&str>) -> Outcome {
+    let client = context.client()?;
+    let project = match project {
+        Some(word) => Some(resolve::project(&client, word).await?.id),
+        None => None,
+    };
+    let all = client.containers(project.as_ref()).await?;
+    context.show(&all, |all| {
+        let mut table = Table::new(&["NAME", "PROJECT", "STATE", "UP", "IMAGE", ">SNAPSHOTS", "ID"]);
+        for c in all {
+            table.row([
+                c.name.clone(),
+                c.project_alias.clone(),
+                c.status.to_string(),
+                print::since(c.started_at.as_deref()),
+                c.container_image.clone(),
+                c.snapshot_count.to_string(),
+                c.id.to_string(),
+            ]);
+        }
+        table.print()
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn operate(context: &Context, which: &Which, operation: Operation) -> Outcome {
+    let client = context.client()?;
+    let container = resolve::container(&client, which.name()?).await?;
+    let reply = client.operate(&container.id, operation).await?;
+    context.show(&reply, |r| print::line(&format!("{} is {}", container.name, r.status)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn stats(context: &Context, which: &Which) -> Outcome {
+    let client = context.client()?;
+    let container = resolve::container(&client, which.name()?).await?;
+    context.show(&client.stats(&container.id).await?, |s| usage(&container, s))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn usage(container: &Container, s: &ContainerStats) -> std::io::Result<()> {
+    let cpu = s.cpu.map_or("-".into(), |c| format!("{:.1}%", c.usage_percent));
+    let memory = s.memory.map_or("-".into(), |m| {
+        format!("{} of {}, peak {}", print::bytes(m.usage), print::bytes(m.total), print::bytes(m.usage_peak))
+    });
+    let mut facts = vec![
+        ("name", container.name.clone()),
+        ("state", s.status.to_string()),
+        ("cpu", cpu),
+        ("memory", memory),
+        ("disk", print::bytes(s.disk.root.usage)),
+        ("tasks", s.processes.to_string()),
+    ];
+    for n in &s.network {
+        let c = n.counters;
+        facts.push(("network", format!("↓ {}  ↑ {}", print::bytes(c.bytes_received), print::bytes(c.bytes_sent))));
+    }
+    print::facts(&facts)
+}
+
+async fn delete(context: &Context, which: &Which) -> Outcome {
+    let client = context.client()?;
+    let container = resolve::container(&client, which.name()?).await?;
+    context.confirm(&format!("Delete {} with its {} snapshots?", container.name, container.snapshot_count))?;
+    client.delete_container(&container.id).await?;
+    let gone = wait::until("the container to be gone", Duration::from_secs(120), async || {
+        match client.container(&container.id).await {
+            Err(e) if e.status() == Some(404) => Ok(Some(())),
+            Err(e) => Err(Fail::from(e)),
+            Ok(_) => Ok(None),
+        }
+    });
+    gone.await?;
+    let reply = json!({ "id": container.id, "deleted": true });
+    context.show(&reply, |_| print::line(&format!("deleted {}", container.name)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One container for people; also shown after it was created.
+pub(super) fn one(c: &Container) -> std::io::Result<()> {
+    let mut facts = vec![
+        ("name", c.name.clone()),
+        ("id", c.id.to_string()),
+        ("project", format!("{} ({})", c.project_alias, c.project_id)),
+        ("state", c.status.to_string()),
+        ("image", c.container_image.clone()),
+        ("server", c.server_name.clone()),
+        ("created", c.created_at.clone()),
+        ("snapshots", c.snapshot_count.to_string()),
+    ];
+    if let Some(reason) = &c.status_reason {
+        facts.push(("reason", reason.clone()));
+    }
+    if let Some(address) = &c.address {
+        facts.push(("address", address.clone()));
+    }
+    for warning in &c.warnings {
+        facts.push(("warning", warning.message.clone()));
+    }
+    print::facts(&facts)
+}
