@@ -2,6 +2,7 @@
 //! what works without a node.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use super::context::Context;
 use super::fail::{Fail, Outcome};
@@ -33,8 +34,8 @@ pub(super) struct NodeOptions {
 /// Options of `cowl shim`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ShimOptions {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    words: Vec<std::ffi::OsString>,
+    /// The spec file that the node wrote.
+    spec: PathBuf,
 }
 
 /// Options of `cowl screenshot`.
@@ -50,8 +51,11 @@ pub(super) fn node(_options: NodeOptions) -> Outcome {
 }
 
 /// Runs the shim of one container.
-pub(super) fn shim(_options: ShimOptions) -> Outcome {
-    Err(Fail::other("this build has no shim"))
+pub(super) fn shim(options: &ShimOptions) -> ExitCode {
+    match engine::shim::main(&options.spec) {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }
 
 /// Opens the full-screen view.

@@ -10,7 +10,7 @@ use super::print::{self, Table};
 use super::progress::Bar;
 use super::wait;
 use crate::api::server::{Image, ImageState};
-use crate::engine::storage::pool::Pool;
+use crate::engine;
 
 /// The image `cowl up` waits for.
 pub(super) const DEFAULT: &str = "debian/13";
@@ -48,7 +48,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             context.show(&serde_json::json!({ "id": image }), |_| print::line(&image))?;
         }
         Command::Build { import: Some(file), .. } => {
-            let pool = Pool::open(&doors::engine_config(context)?).map_err(Fail::other)?;
+            let pool = engine::open_pool(&doors::engine_config(context)?).map_err(Fail::other)?;
             let image = pool.import_image(&file).map_err(Fail::other)?;
             context.show(&serde_json::json!({ "id": image.id }), |_| print::line(&image.id))?;
         }
@@ -75,7 +75,7 @@ fn export(context: &Context, name: &str, file: &std::path::Path) -> Result<Strin
     let tier = name.replace('/', "-");
     let log = context.state_dir.join("logs").join(format!("image-{tier}.log"));
     std::fs::create_dir_all(context.state_dir.join("logs")).map_err(|e| Fail::io("make the log directory", &e))?;
-    let pool = Pool::open(&config).map_err(Fail::other)?;
+    let pool = engine::open_pool(&config).map_err(Fail::other)?;
     let ready = pool.image(&tier).map_err(Fail::other)?;
     let image = match ready {
         Some(image) => image,

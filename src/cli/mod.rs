@@ -148,7 +148,7 @@ fn run(cli: Cli) -> Outcome {
     };
     match command {
         Command::Node(options) => return doors::node(options),
-        Command::Shim(options) => return doors::shim(options),
+        Command::Shim(options) => return Ok(doors::shim(&options)),
         Command::Screenshot(options) => return doors::screenshot(options),
         Command::Completions { shell } => return completions(shell),
         Command::Up(args) => return up::run(&context, &args),

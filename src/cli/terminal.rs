@@ -163,6 +163,7 @@ mod tests {
             stdout: String::new(),
             stderr: String::new(),
             duration_ms: 1,
+            truncated: false,
         };
         for (code, status, want) in [
             (Some(7), "completed", 7),

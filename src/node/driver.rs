@@ -147,12 +147,7 @@ impl Driver {
         Ok(())
     }
 
-    pub(super) async fn begin(
-        &self,
-        kind: Kind,
-        step: &'static str,
-        args: serde_json::Value,
-    ) -> Result<(), ApiError> {
+    pub(super) async fn begin(&self, kind: Kind, step: &'static str, args: serde_json::Value) -> Result<(), ApiError> {
         let id = self.id;
         Ok(self.node.db(move |store| store.begin(&id, kind, step, &args)).await?)
     }

@@ -132,17 +132,8 @@ mod tests {
     use super::*;
     use ContainerState as S;
 
-    const STATES: [S; 9] = [
-        S::Creating,
-        S::Running,
-        S::Paused,
-        S::Stopped,
-        S::Asleep,
-        S::Failed,
-        S::Copying,
-        S::Deleting,
-        S::Deleted,
-    ];
+    const STATES: [S; 9] =
+        [S::Creating, S::Running, S::Paused, S::Stopped, S::Asleep, S::Failed, S::Copying, S::Deleting, S::Deleted];
 
     #[test]
     fn repeats_succeed_and_impossible_moves_are_refused() {

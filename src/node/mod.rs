@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod clock;
 mod context;
+pub mod dns;
 pub mod driver;
 pub mod fleet;
 pub mod images;

@@ -156,7 +156,9 @@ pub async fn sweep_once(node: &Arc<Node>) {
     for (container, name) in expired {
         match node.ask(&container, Wish::DeleteSnapshot(name.clone())).await {
             Ok(_) => tracing::info!(%container, snapshot = name, "expired and removed"),
-            Err(error) => tracing::warn!(%container, snapshot = name, %error, "expired but not removed; tried again in an hour"),
+            Err(error) => {
+                tracing::warn!(%container, snapshot = name, %error, "expired but not removed; tried again in an hour")
+            }
         }
     }
 }

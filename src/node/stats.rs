@@ -283,10 +283,7 @@ fn parse_memory(meminfo: &str) -> Memory {
         let line = meminfo.lines().find_map(|line| line.strip_prefix(key))?;
         line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
     };
-    Memory {
-        total: bytes("MemTotal:").unwrap_or(0) * 1024,
-        available: bytes("MemAvailable:").unwrap_or(0) * 1024,
-    }
+    Memory { total: bytes("MemTotal:").unwrap_or(0) * 1024, available: bytes("MemAvailable:").unwrap_or(0) * 1024 }
 }
 
 fn memory() -> Memory {

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Alternate screen, bracketed paste, no cursor; synchronised output is set per frame.
 const ENTER: &str = "\x1b[?1049h\x1b[?2004h\x1b[?25l\x1b[2J";
 /// Ends a frame cut in half, mouse, paste, cursor shape and alternate screen; restores the title.
-const LEAVE: &str = "\x1b[?2026l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[0 q\x1b[m\x1b[?25h\x1b[?1049l";
+const LEAVE: &str =
+    "\x1b[?2026l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[0 q\x1b[m\x1b[?25h\x1b[?1049l";
 
 static RAW: AtomicBool = AtomicBool::new(false);
 static HOOK: Once = Once::new();

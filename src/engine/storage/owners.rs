@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn names_are_read_from_well_formed_lines_only() {
-        let names = parse("root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\nbad\n:x:7:\nevil\x1b[2J:x:8:\nu:x:1000:\n");
+        let names =
+            parse("root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\nbad\n:x:7:\nevil\x1b[2J:x:8:\nu:x:1000:\n");
         assert_eq!(names.get(&0).map(String::as_str), Some("root"));
         assert_eq!(names.get(&1000).map(String::as_str), Some("u"));
         assert_eq!(names.len(), 2);

@@ -63,7 +63,11 @@ impl Pool {
             mtime: mtime(&node.stat),
             revisions: None,
             is_symlink,
-            symlink_target: if is_symlink { node.target().ok().map(|t| t.to_string_lossy().into_owned()) } else { None },
+            symlink_target: if is_symlink {
+                node.target().ok().map(|t| t.to_string_lossy().into_owned())
+            } else {
+                None
+            },
             path,
         })
     }
@@ -136,7 +140,11 @@ fn is_dir(kind: PathType) -> bool {
 
 /// Directories count nothing.
 fn size(stat: &rustix::fs::Stat) -> u64 {
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) }
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        0
+    } else {
+        u64::try_from(stat.st_size).unwrap_or(0)
+    }
 }
 
 fn permissions(stat: &rustix::fs::Stat) -> String {
@@ -201,7 +209,10 @@ mod tests {
                 self.disk.join("ovl/upper").display(),
                 self.disk.join("ovl/work").display()
             );
-            let mount = format!("mount -t overlay cowlt -o {options} {0} && cd {0} && {{ {script}\n}}; r=$?; cd /; umount {0}; exit $r", at.display());
+            let mount = format!(
+                "mount -t overlay cowlt -o {options} {0} && cd {0} && {{ {script}\n}}; r=$?; cd /; umount {0}; exit $r",
+                at.display()
+            );
             let done = Command::new("unshare").args(["-m", "sh", "-euc", &mount]).output().unwrap();
             assert!(done.status.success(), "{done:?}");
         }
@@ -213,7 +224,9 @@ mod tests {
         assert_eq!(d.text("/usr/bin/hello").unwrap(), "#!/bin/sh\necho hello\n");
         assert_eq!(d.text("/bin/hello").unwrap(), "#!/bin/sh\necho hello\n");
         assert_eq!(d.text("etc/os-release").unwrap(), "ID=tiny\n");
-        d.change_usr("echo new > bin/added; rm share/doc/README; mv share/doc share/docs; echo changed > lib/os-release");
+        d.change_usr(
+            "echo new > bin/added; rm share/doc/README; mv share/doc share/docs; echo changed > lib/os-release",
+        );
         assert_eq!(d.names("/usr/bin"), ["added", "hello"]);
         assert_eq!(d.names("/usr/share"), ["docs"]);
         assert!(d.names("/usr/share/docs").is_empty() && d.absent("/usr/share/doc/README"));

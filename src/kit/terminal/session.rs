@@ -102,7 +102,8 @@ impl SessionHandle {
     /// # Errors
     /// 404 when the session has ended.
     pub async fn ask<T: Send + 'static>(
-        &self, question: impl FnOnce(&mut Session) -> T + Send + 'static,
+        &self,
+        question: impl FnOnce(&mut Session) -> T + Send + 'static,
     ) -> KitResult<T> {
         let (answer, answered) = oneshot::channel();
         let gone = || KitError::not_found(format!("terminal session {} has ended", self.id));

@@ -131,7 +131,12 @@ impl Sessions {
     /// # Errors
     /// 400 for an id of odd characters, 409 for one that is taken.
     pub fn register(
-        &self, id: Option<&str>, terminal_id: u32, text: String, on_pty: bool, sink: Option<Sink>,
+        &self,
+        id: Option<&str>,
+        terminal_id: u32,
+        text: String,
+        on_pty: bool,
+        sink: Option<Sink>,
     ) -> KitResult<Arc<Command>> {
         let id = match id.filter(|id| !id.is_empty()) {
             Some(id) => {

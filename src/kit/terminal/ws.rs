@@ -37,7 +37,9 @@ const FRAME_LIMIT: usize = 1024 * 1024;
 
 /// `GET /api/v1/terminal/ws`
 pub async fn connect(
-    State(sessions): State<Arc<Sessions>>, Extension(Instance(instance)): Extension<Instance>, params: Params,
+    State(sessions): State<Arc<Sessions>>,
+    Extension(Instance(instance)): Extension<Instance>,
+    params: Params,
     upgrade: WebSocketUpgrade,
 ) -> KitResult<Response> {
     // A host of index 0 has no session of its own: it gets a new one each time.
@@ -103,7 +105,10 @@ fn payload(message: Message) -> Bytes {
 
 /// Takes the client's frames until it leaves.
 async fn listen(
-    mut from_client: SplitStream<WebSocket>, session: &SessionHandle, pause: &watch::Sender<bool>, readonly: bool,
+    mut from_client: SplitStream<WebSocket>,
+    session: &SessionHandle,
+    pause: &watch::Sender<bool>,
+    readonly: bool,
 ) {
     loop {
         // A pong answers each ping, so silence of several pings means that nobody is there.
@@ -136,7 +141,9 @@ async fn listen(
 
 /// Sends what the session shows. True when the session has ended, false when the client has.
 async fn speak(
-    to_client: &mut SplitSink<WebSocket, Message>, mut attached: Attached, session: &SessionHandle,
+    to_client: &mut SplitSink<WebSocket, Message>,
+    mut attached: Attached,
+    session: &SessionHandle,
     mut paused: watch::Receiver<bool>,
 ) -> bool {
     let mut ping = tokio::time::interval(PING);

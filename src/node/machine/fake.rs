@@ -287,7 +287,14 @@ impl Machine for Fake {
         }
         world.started += 1;
         let n = world.started;
-        Ok(Usage { cpu_usec: n * 1000, memory: 10 << 20, tasks: 9, rx_bytes: n * 10, tx_bytes: n * 20, ..Default::default() })
+        Ok(Usage {
+            cpu_usec: n * 1000,
+            memory: 10 << 20,
+            tasks: 9,
+            rx_bytes: n * 10,
+            tx_bytes: n * 20,
+            ..Default::default()
+        })
     }
 
     fn list(&self, _tree: &Tree, path: &str) -> Result<Listing> {

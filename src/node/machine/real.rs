@@ -28,16 +28,19 @@ const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Real {
     config: Config,
     pool: Pool,
+    /// Where the pool keeps this node's kit; an executable is copied and hashed only once.
+    kit_dir: PathBuf,
 }
 
 impl Real {
-    /// Opens the pool.
+    /// Opens the pool and puts the kit into it.
     ///
     /// # Errors
-    /// Those of [`Pool::open`].
+    /// Those of [`Pool::open`] and of [`Pool::install_kit`].
     pub fn open(config: Config) -> Result<Self> {
-        let pool = Pool::open(&config)?;
-        Ok(Self { config, pool })
+        let pool = crate::engine::open_pool(&config)?;
+        let kit_dir = pool.install_kit(&config.kit_exe)?;
+        Ok(Self { config, pool, kit_dir })
     }
 
     fn path(&self, tree: &Tree) -> PathBuf {
@@ -81,7 +84,7 @@ impl Machine for Real {
     fn start(&self, boot: &Boot) -> Result<Status> {
         let disk = self.pool.disk(&boot.id);
         let lower_usr = self.pool.lower_usr(&disk)?;
-        let kit_dir = if boot.kit { Some(self.pool.install_kit(&self.config.kit_exe)?) } else { None };
+        let kit_dir = boot.kit.then(|| self.kit_dir.clone());
         let spec = ContainerSpec {
             id: boot.id,
             hostname: boot.hostname.clone(),

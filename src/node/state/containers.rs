@@ -258,7 +258,8 @@ impl Store {
             let count = format!("SELECT count(*) FROM containers c{clause}");
             let total = c.query_row(&count, params_from_iter(values.clone()), |r| r.get(0))?;
             let sql = format!("{SELECT}{clause}{}", window.sql().replace("rowid", "c.rowid"));
-            let rows = c.prepare(&sql)?.query_map(params_from_iter(values), from_row)?.collect::<rusqlite::Result<_>>()?;
+            let rows =
+                c.prepare(&sql)?.query_map(params_from_iter(values), from_row)?.collect::<rusqlite::Result<_>>()?;
             Ok((rows, total))
         })
     }

@@ -31,12 +31,7 @@ impl NewEvent {
     }
 
     /// About a container.
-    pub fn container(
-        event_type: &'static str,
-        project: ProjectId,
-        id: ContainerId,
-        data: serde_json::Value,
-    ) -> Self {
+    pub fn container(event_type: &'static str, project: ProjectId, id: ContainerId, data: serde_json::Value) -> Self {
         Self {
             event_type,
             resource_type: "container",
@@ -148,11 +143,10 @@ impl Store {
     pub fn events(&self, filter: &Filter, limit: u64, offset: u64) -> Result<(Vec<Event>, u64)> {
         self.read(|c| {
             let (clause, values) = filter.clause();
-            let total = c.query_row(
-                &format!("SELECT count(*) FROM events{clause}"),
-                params_from_iter(values.clone()),
-                |r| r.get(0),
-            )?;
+            let total =
+                c.query_row(&format!("SELECT count(*) FROM events{clause}"), params_from_iter(values.clone()), |r| {
+                    r.get(0)
+                })?;
             let direction = if filter.ascending { "ASC" } else { "DESC" };
             let sql = format!("SELECT * FROM events{clause} ORDER BY seq {direction} LIMIT {limit} OFFSET {offset}");
             let events =

@@ -61,11 +61,9 @@ impl Store {
     pub fn project(&self, id: &ProjectId) -> Result<Project> {
         self.read(|c| {
             let owner = owner(c)?;
-            c.query_row("SELECT * FROM projects WHERE id = ?1 AND deleting = 0", [id.as_str()], |r| {
-                from_row(r, &owner)
-            })
-            .optional()?
-            .ok_or(Error::NotFound("project"))
+            c.query_row("SELECT * FROM projects WHERE id = ?1 AND deleting = 0", [id.as_str()], |r| from_row(r, &owner))
+                .optional()?
+                .ok_or(Error::NotFound("project"))
         })
     }
 
@@ -179,7 +177,8 @@ mod tests {
     fn an_update_changes_only_what_it_names_and_null_lifts_the_limit() {
         let (_dir, store) = store();
         let (p, _) = store.create_project("demo", "#FFF", Some(3)).unwrap();
-        let (p, _) = store.update_project(&p.id, &UpdateProject { color: Some("#000".into()), ..Default::default() }).unwrap();
+        let (p, _) =
+            store.update_project(&p.id, &UpdateProject { color: Some("#000".into()), ..Default::default() }).unwrap();
         assert_eq!((p.alias.as_str(), p.color.as_str(), p.max_containers), ("demo", "#000", Some(3)));
         let (p, _) =
             store.update_project(&p.id, &UpdateProject { max_containers: Some(None), ..Default::default() }).unwrap();

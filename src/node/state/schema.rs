@@ -47,10 +47,8 @@ fn back_up(conn: &Connection, path: &Path, version: i64) -> Result<()> {
     let partial = backup.with_extension("part");
     conn.backup("main", &partial, None::<fn(rusqlite::backup::Progress)>)
         .map_err(|source| Error::File { path: partial.clone(), source })?;
-    std::fs::rename(&partial, &backup).map_err(|e| Error::File {
-        path: backup.clone(),
-        source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
-    })
+    std::fs::rename(&partial, &backup)
+        .map_err(|e| Error::File { path: backup.clone(), source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)) })
 }
 
 fn backup_path(path: &Path, version: i64) -> PathBuf {

@@ -77,9 +77,11 @@ impl Store {
             let mut name = new.name.clone();
             let mut n = 1;
             while tx
-                .query_row("SELECT 1 FROM snapshots WHERE container_id = ?1 AND name = ?2", [id.as_str(), &name], |_| {
-                    Ok(())
-                })
+                .query_row(
+                    "SELECT 1 FROM snapshots WHERE container_id = ?1 AND name = ?2",
+                    [id.as_str(), &name],
+                    |_| Ok(()),
+                )
                 .optional()?
                 .is_some()
             {

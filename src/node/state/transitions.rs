@@ -89,11 +89,9 @@ fn log(tx: &Transaction<'_>, id: &ContainerId, from: ContainerState, since_ms: i
 
 fn apply(tx: &Transaction<'_>, id: &ContainerId, t: &Transition) -> Result<Option<Event>> {
     let found: Option<(Option<ContainerState>, i64, ProjectId, String)> = tx
-        .query_row(
-            "SELECT state, state_since_ms, project_id, name FROM containers WHERE id = ?1",
-            [id.as_str()],
-            |r| Ok((state(r, "state")?, r.get("state_since_ms")?, column(r, "project_id")?, r.get("name")?)),
-        )
+        .query_row("SELECT state, state_since_ms, project_id, name FROM containers WHERE id = ?1", [id.as_str()], |r| {
+            Ok((state(r, "state")?, r.get("state_since_ms")?, column(r, "project_id")?, r.get("name")?))
+        })
         .optional()?;
     let (from, since_ms, project, name) = found.ok_or(Error::NotFound("container"))?;
     let from = from.unwrap_or(ContainerState::Failed);

@@ -102,7 +102,13 @@ mod tests {
     fn the_builtin_keymap_has_no_complaints_and_binds_what_the_screens_promise() {
         let (map, complaints) = Keymap::load(&[], None);
         assert!(complaints.is_empty(), "{complaints:?}");
-        for (k, command) in [("enter", Command::Open), ("s", Command::Snapshot), ("r", Command::Restore), ("q", Command::Quit), ("?", Command::Help)] {
+        for (k, command) in [
+            ("enter", Command::Open),
+            ("s", Command::Snapshot),
+            ("r", Command::Restore),
+            ("q", Command::Quit),
+            ("?", Command::Help),
+        ] {
             assert_eq!(map.lookup(Mode::Home, &key(k)), Lookup::Run(command), "{k}");
         }
         for k in ["ctrl-space", "f12"] {

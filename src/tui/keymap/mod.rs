@@ -64,9 +64,8 @@ impl Keymap {
         let mut complaints = Vec::new();
         let mut layers = vec![("built-in keymap".to_owned(), include_str!("../../../keymaps/default.toml").to_owned())];
         for dir in dirs {
-            let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
-                .map(|entries| entries.flatten().map(|e| e.path()).collect())
-                .unwrap_or_default();
+            let mut files: Vec<PathBuf> =
+                std::fs::read_dir(dir).map(|entries| entries.flatten().map(|e| e.path()).collect()).unwrap_or_default();
             files.retain(|p| p.extension().is_some_and(|e| e == "toml"));
             files.sort();
             for path in files {
@@ -97,7 +96,8 @@ impl Keymap {
 
     /// The label of the first chord of a command in a mode, e.g. `x` or `g g`.
     pub fn label(&self, mode: Mode, command: Command) -> Option<String> {
-        let find = |trie: &Trie| trie.chords().into_iter().find(|(_, c)| *c == command).map(|(keys, _)| chord_label(&keys));
+        let find =
+            |trie: &Trie| trie.chords().into_iter().find(|(_, c)| *c == command).map(|(keys, _)| chord_label(&keys));
         find(self.trie(mode)).or_else(|| if mode.falls_back() { find(self.trie(Mode::Global)) } else { None })
     }
 }

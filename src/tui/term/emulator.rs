@@ -62,7 +62,14 @@ impl vt100::Callbacks for Asides {
         }
     }
 
-    fn unhandled_csi(&mut self, screen: &mut vt100::Screen, i1: Option<u8>, i2: Option<u8>, params: &[&[u16]], c: char) {
+    fn unhandled_csi(
+        &mut self,
+        screen: &mut vt100::Screen,
+        i1: Option<u8>,
+        i2: Option<u8>,
+        params: &[&[u16]],
+        c: char,
+    ) {
         if (i1, i2, c) == (Some(b' '), None, 'q') {
             let shape = params.first().and_then(|p| p.first()).copied().unwrap_or(0);
             self.shape = CursorShape(u8::try_from(shape).ok().filter(|s| *s <= 6).unwrap_or(0));
@@ -210,8 +217,19 @@ mod tests {
             Just("漢字👩‍👩‍👧e\u{301}".as_bytes().to_vec()),
             (0u16..300, 0u16..300, prop::sample::select(b"ABCDEFGHJKLMPSTXdmrhlt@".to_vec()))
                 .prop_map(|(a, b, c)| format!("\x1b[{a};{b}{}", char::from(c)).into_bytes()),
-            prop::sample::select(vec!["\x1bM", "\x1b7", "\x1b8", "\x1bc", "\r\n", "\x1b[?1049h", "\x1b[?1049l", "\x1b[?6h", "\x1b[?7l", "\x1b[2J"])
-                .prop_map(|s| s.as_bytes().to_vec()),
+            prop::sample::select(vec![
+                "\x1bM",
+                "\x1b7",
+                "\x1b8",
+                "\x1bc",
+                "\r\n",
+                "\x1b[?1049h",
+                "\x1b[?1049l",
+                "\x1b[?6h",
+                "\x1b[?7l",
+                "\x1b[2J"
+            ])
+            .prop_map(|s| s.as_bytes().to_vec()),
         ];
         prop::collection::vec(pieces, 0..40).prop_map(|v| v.concat())
     }

@@ -127,7 +127,19 @@ mod tests {
         assert_eq!(press(KeyCode::Right, KeyModifiers::CONTROL), b"\x1b[1;5C");
         assert_eq!(press(KeyCode::Delete, KeyModifiers::SHIFT), b"\x1b[3;2~");
         assert_eq!(press(KeyCode::BackTab, KeyModifiers::SHIFT), b"\x1b[Z");
-        for (n, want) in [(1, "\x1bOP"), (4, "\x1bOS"), (5, "\x1b[15~"), (6, "\x1b[17~"), (10, "\x1b[21~"), (11, "\x1b[23~"), (12, "\x1b[24~"), (13, "\x1b[25~"), (15, "\x1b[28~"), (17, "\x1b[31~"), (20, "\x1b[34~")] {
+        for (n, want) in [
+            (1, "\x1bOP"),
+            (4, "\x1bOS"),
+            (5, "\x1b[15~"),
+            (6, "\x1b[17~"),
+            (10, "\x1b[21~"),
+            (11, "\x1b[23~"),
+            (12, "\x1b[24~"),
+            (13, "\x1b[25~"),
+            (15, "\x1b[28~"),
+            (17, "\x1b[31~"),
+            (20, "\x1b[34~"),
+        ] {
             assert_eq!(press(KeyCode::F(n), none), want.as_bytes(), "F{n}");
         }
     }

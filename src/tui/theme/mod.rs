@@ -91,7 +91,11 @@ mod tests {
     fn a_users_file_overrides_one_role_and_inherits_the_rest() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mine.toml");
-        std::fs::write(&path, "inherits = \"default\"\n[roles]\naccent = { fg = \"#ff0000\" }\nnonsense = { fg = \"red\" }\n").unwrap();
+        std::fs::write(
+            &path,
+            "inherits = \"default\"\n[roles]\naccent = { fg = \"#ff0000\" }\nnonsense = { fg = \"red\" }\n",
+        )
+        .unwrap();
         let (theme, complaints) = load(path.to_str(), Depth::True, &[]);
         let (base, _) = load(None, Depth::True, &[]);
         assert_eq!(theme.style(Role::Accent).fg, Some(ratatui::style::Color::Rgb(255, 0, 0)));

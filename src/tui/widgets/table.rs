@@ -88,7 +88,9 @@ pub fn draw(
         if row.marked {
             text::put(buffer, area.x + 2, y, 1, "*", theme.style(Role::Marked));
         }
-        place(buffer, area.x + 3, y, columns, &widths, |i| row.cells.get_mut(i).map(std::mem::take).unwrap_or_default());
+        place(buffer, area.x + 3, y, columns, &widths, |i| {
+            row.cells.get_mut(i).map(std::mem::take).unwrap_or_default()
+        });
     }
 }
 
