@@ -209,6 +209,13 @@ impl Cgroups {
         fs::write(&state, if frozen { "1" } else { "0" }).at("write", &state)
     }
 
+    /// Kills the kit and everything that was started through it.
+    pub fn kill_kit(&self, id: &ContainerId) {
+        if let Ok(h) = self.v2() {
+            let _ = fs::write(self.container_dir(h, id).join("payload/cowl-kit/cgroup.kill"), "1");
+        }
+    }
+
     /// Kills everything of a container that may still run, and removes its groups.
     pub fn remove(&self, id: &ContainerId) {
         if let Ok(h) = self.v2() {

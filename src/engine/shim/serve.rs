@@ -30,6 +30,8 @@ const REBOOT: i32 = 39;
 const REQUEST_MAX: usize = 4096;
 /// Most clients at once; the oldest go first.
 const CLIENTS_MAX: usize = 64;
+/// How long the kit and what it started may take to end when the machine halts.
+const KIT_GRACE: Duration = Duration::from_millis(100);
 /// First and longest wait before a dead kit is started again.
 const KIT_BACKOFF_MIN: Duration = Duration::from_millis(50);
 const KIT_BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -53,6 +55,8 @@ pub struct Shim {
     kit: Option<Process>,
     kit_started: Instant,
     kit_backoff: Duration,
+    /// When what the kit started and what ignores its end is killed; set when the machine halts.
+    kit_kill: Option<Instant>,
     /// When a dead kit is started again.
     kit_due: Option<Instant>,
     requests: UnixListener,
@@ -116,6 +120,7 @@ impl Shim {
             kit: None,
             kit_started: Instant::now(),
             kit_backoff: KIT_BACKOFF_MIN,
+            kit_kill: None,
             kit_due: None,
             requests,
             clients: Vec::new(),
@@ -171,7 +176,7 @@ impl Shim {
 
     /// Waits for the next thing to happen and deals with it. `Some` when the container is gone.
     fn turn(&mut self) -> Result<Option<Outcome>> {
-        let timeout = [self.deadline, self.kit_due]
+        let timeout = [self.deadline, self.kit_due, self.kit_kill]
             .into_iter()
             .flatten()
             .min()
@@ -211,6 +216,10 @@ impl Shim {
             self.killed = true;
             // The kernel ends a pid namespace with its init.
             let _ = process::signal(self.machine.init.fd.as_fd(), libc::SIGKILL);
+        }
+        if self.kit_kill.is_some_and(|at| at <= now) {
+            self.kit_kill = None;
+            self.cgroups.kill_kit(&self.spec.container.id);
         }
         if self.kit_due.is_some_and(|at| at <= now) {
             self.start_kit();
@@ -268,9 +277,23 @@ impl Shim {
         if let Some(kit) = self.kit.take() {
             let _ = reap(&kit);
         }
-        if !self.shutting_down && self.deadline.is_none() {
+        if self.shutting_down {
+            // systemd's last phase sleeps until a child of its own ends, for as long as a minute
+            // and a half; the kit is our child. Woken, it looks again who is left.
+            let _ = process::signal(self.machine.init.fd.as_fd(), libc::SIGCHLD);
+        } else {
             self.plan_kit();
         }
+    }
+
+    /// Ends the kit and the terminals it serves: systemd does not know them, and its last phase
+    /// would wait long for shells, which ignore SIGTERM.
+    fn end_kit(&mut self) {
+        self.shutting_down = true;
+        if let Some(kit) = &self.kit {
+            let _ = process::signal(kit.fd.as_fd(), libc::SIGTERM);
+        }
+        self.kit_kill = Some(Instant::now() + KIT_GRACE);
     }
 
     /// A kit that lived for a while is started again at once; one that keeps dying, ever later.
@@ -309,7 +332,8 @@ impl Shim {
         birth::bury(&self.spec, &self.cgroups);
         self.machine = birth::bear(&self.spec, &self.cgroups, self.lease.base)?;
         self.started_at_ms = now_ms();
-        (self.ready, self.frozen, self.shutting_down, self.deadline) = (false, false, false, None);
+        (self.ready, self.frozen, self.shutting_down) = (false, false, false);
+        (self.deadline, self.kit_kill) = (None, None);
         self.start_kit();
         self.tell(&Event::Started(self.status()));
         Ok(())
@@ -323,6 +347,7 @@ impl Shim {
         let at = Instant::now() + grace;
         self.deadline = Some(self.deadline.map_or(at, |d| d.min(at)));
         if !grace.is_zero() {
+            self.end_kit();
             let _ = process::signal(self.machine.init.fd.as_fd(), HALT);
         }
     }
@@ -358,10 +383,13 @@ impl Shim {
                 self.tell(&Event::Ready);
             }
             Some(("X_SYSTEMD_UNIT_ACTIVE", unit)) => {
+                // Reached once all services have stopped, also when the end was asked for inside.
+                if unit == "shutdown.target" {
+                    self.end_kit();
+                }
                 let unit: String = unit.chars().filter(|c| !c.is_control()).take(256).collect();
                 self.tell(&Event::UnitActive(unit));
             }
-            Some(("X_SYSTEMD_SHUTDOWN", _)) => self.shutting_down = true,
             _ => {}
         }
     }
