@@ -4,11 +4,13 @@
 //! sees the same screen. What of the public contract is not built answers 501 by name.
 
 mod account;
+mod automation;
 mod clients;
 mod command;
 mod execute;
 mod frames;
 mod integration;
+mod keys;
 mod launch;
 mod manage;
 mod marker;
@@ -19,6 +21,7 @@ mod session;
 mod sessions;
 mod shellwork;
 mod stream;
+mod system;
 mod text;
 mod ws;
 
@@ -53,6 +56,14 @@ pub fn router(context: Arc<Context>) -> Router {
         .route("/api/v1/terminal/raw", get(manage::raw))
         .route("/api/v1/terminal/{terminal_id}", delete(manage::delete))
         .route("/api/v1/terminal/ws", get(ws::connect))
+        .route("/api/v1/terminal/snapshot", get(automation::snapshot))
+        .route("/api/v1/terminal/find", get(automation::find))
+        .route("/api/v1/terminal/keys", get(automation::list_keys))
+        .route("/api/v1/terminal/write", post(automation::write))
+        .route("/api/v1/terminal/press", post(automation::press))
+        .route("/api/v1/terminal/paste", post(automation::paste))
+        .route("/api/v1/terminal/wait", post(automation::wait))
+        .merge(system::router())
         .fallback(absent)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -60,7 +71,7 @@ pub fn router(context: Arc<Context>) -> Router {
 }
 
 /// Paths of the contract that are not built, by their beginnings.
-const NOT_BUILT: [&str; 9] = [
+const NOT_BUILT: [&str; 8] = [
     "/api/v1/terminal/screenshot",
     "/api/v1/terminal/drop",
     "/api/v1/terminal/upload",
@@ -68,7 +79,6 @@ const NOT_BUILT: [&str; 9] = [
     "/api/v1/terminal/state",
     "/api/v1/terminal/automation",
     "/api/v1/terminal/openapi",
-    "/api/v1/terminal/find",
     "/api/v1/system/",
 ];
 
@@ -84,4 +94,18 @@ async fn absent(request: Request) -> KitError {
 async fn wrong_method(request: Request) -> KitError {
     let message = format!("{} is not allowed on {}", request.method(), request.uri().path());
     KitError::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, message)
+}
+
+/// What the stories in `kit::tests` look through.
+#[cfg(test)]
+pub mod testing {
+    use super::pty::Size;
+    pub use super::screen::Picture;
+
+    impl Picture {
+        /// An empty screen.
+        pub fn sized(cols: u16, rows: u16) -> Self {
+            Self::new(Size { cols, rows })
+        }
+    }
 }

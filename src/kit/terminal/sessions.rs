@@ -83,13 +83,13 @@ impl Sessions {
         let this = self.this.clone();
         let (tell, told) = std::sync::mpsc::channel::<SessionHandle>();
         let on_end = move || {
-            if let (Some(this), Ok(handle)) = (this.upgrade(), told.try_recv()) {
+            if let (Some(this), Ok(handle)) = (this.upgrade(), told.recv()) {
                 this.forget(&handle);
             }
         };
         let birth = Birth { id, launch, size, pinned };
         let handle = Session::start(birth, &self.context.runtime_dir, on_end)?;
-        // The driver task cannot have run yet: it shares our one thread.
+        // Its driver waits for this before it lets itself be forgotten.
         let _ = tell.send(handle.clone());
         inner.sessions.insert(id, handle.clone());
         Ok((handle, true))
