@@ -75,11 +75,31 @@ impl Scene {
         &self.state.0
     }
 
-    /// The same pool, closed, unmounted and opened again.
+    /// The same pool, opened again as by the next node.
     pub fn reopen(self) -> Self {
-        let Self { pool, state } = self;
-        pool.close().unwrap();
-        Self { pool: Pool::open(&config(&state.0)).unwrap(), state }
+        self.forgotten().reopen()
+    }
+
+    /// The pool's node has died; its mount is there still.
+    pub fn forgotten(self) -> Forgotten {
+        Forgotten { state: self.state }
+    }
+}
+
+/// A pool that no node has.
+pub struct Forgotten {
+    state: State,
+}
+
+impl Forgotten {
+    /// The state directory.
+    pub fn dir(&self) -> &Path {
+        &self.state.0
+    }
+
+    /// Opened by the next node.
+    pub fn reopen(self) -> Scene {
+        Scene { pool: Pool::open(&config(&self.state.0)).unwrap(), state: self.state }
     }
 }
 

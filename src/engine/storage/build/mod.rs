@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use self::mirror::Mirror;
 use self::progress::{Progress, Step};
-use super::command::{Line, Patience, command, require, stream};
+use super::command::{Line, Patience, contained, require, stream};
 use super::image::{BuiltImage, new_id};
 use super::pool::{Pool, Scratch};
 use crate::api::server::BuildProgress;
@@ -167,7 +167,7 @@ fn mmdebstrap(config: &Config, mirror: &Mirror, keyring: &str, tree: &Path, hook
         Ok(path)
     };
     let chroot = script("chroot.sh", golden::CHROOT)?;
-    let mut c = command("mmdebstrap");
+    let mut c = contained("mmdebstrap");
     c.args(["--verbose", "--mode=root", "--variant=apt", "--format=directory"]);
     c.arg(format!("--keyring={keyring}")).arg(format!("--include={}", PACKAGES.join(",")));
     for option in [
