@@ -124,11 +124,16 @@ fn lock(state_dir: &Path) -> Result<File> {
         .mode(0o600)
         .open(&path)
         .at("open", &path)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(Error::Busy(state_dir.join("pool"))),
-        Err(e) => Err(e).at("lock", &path),
+    // A child that some thread has forked and that has not yet executed its program holds a copy of
+    // a lock given up meanwhile; so ask for a moment before believing in another node.
+    for _ in 0..25 {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(20)),
+            Err(e) => return Err(e).at("lock", &path),
+        }
     }
+    Err(Error::Busy(state_dir.join("pool")))
 }
 
 fn open_subvolume(root: &Path) -> Result<()> {

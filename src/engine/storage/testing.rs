@@ -17,10 +17,11 @@ struct State(PathBuf);
 
 impl Drop for State {
     fn drop(&mut self) {
-        if let Err(error) = backing::destroy(&self.0) {
-            eprintln!("{}: {error}", self.0.display());
+        match backing::destroy(&self.0) {
+            Ok(()) => drop(fs::remove_dir_all(&self.0)),
+            Err(error) if std::thread::panicking() => eprintln!("{} stays: {error}", self.0.display()),
+            Err(error) => panic!("{} stays: {error}", self.0.display()),
         }
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
