@@ -16,7 +16,8 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
 
 use super::command::{command, require, run};
 use crate::engine::error::{Context, Error, Result};
@@ -123,11 +124,16 @@ fn lock(state_dir: &Path) -> Result<File> {
         .mode(0o600)
         .open(&path)
         .at("open", &path)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Busy(state_dir.join("pool"))),
-        Err(e) => Err(e).at("lock", &path),
+    // A child that some thread has forked and that has not yet executed its program holds a copy of
+    // a lock given up meanwhile; so ask for a moment before believing in another node.
+    for _ in 0..25 {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(20)),
+            Err(e) => return Err(e).at("lock", &path),
+        }
     }
+    Err(Error::Busy(state_dir.join("pool")))
 }
 
 fn open_subvolume(root: &Path) -> Result<()> {
@@ -233,8 +239,27 @@ fn loops_of(image: &Path) -> Result<Vec<String>> {
 
 /// Source of the mount at a path, if it is a mount point.
 fn mounted_from(root: &Path) -> Result<Option<String>> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").context(|| "read the mount table".into())?;
-    Ok(source_in(&table, root))
+    // The mount table is no snapshot: while others mount and unmount, a reader can miss a line.
+    // Whether there is a mount is therefore asked of the directory itself.
+    for _ in 0..20 {
+        if !is_mount_point(root)? {
+            return Ok(None);
+        }
+        let table = std::fs::read_to_string("/proc/self/mountinfo").context(|| "read the mount table".into())?;
+        if let Some(source) = source_in(&table, root) {
+            return Ok(Some(source));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(Error::Unsupported(format!("the mount table does not show what is mounted at {}", root.display())))
+}
+
+fn is_mount_point(path: &Path) -> Result<bool> {
+    match rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()) {
+        Ok(stat) => Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(e) => Err(e).at("ask", path),
+    }
 }
 
 fn source_in(table: &str, root: &Path) -> Option<String> {
@@ -261,11 +286,11 @@ fn unmount_locked(state_dir: &Path) -> Result<()> {
     let root = state_dir.join("pool");
     let image = state_dir.join("pool.img");
     let mut tries = 0;
-    while mounted_from(&root)?.is_some() {
+    while is_mount_point(&root)? {
         match rustix::mount::unmount(&root, rustix::mount::UnmountFlags::NOFOLLOW) {
             Ok(()) => {}
             // A reader just leaving, or the kernel's cleaner, may hold it for a moment.
-            Err(rustix::io::Errno::BUSY) if tries < 20 => {
+            Err(Errno::BUSY) if tries < 20 => {
                 tries += 1;
                 std::thread::sleep(Duration::from_millis(100));
             }
@@ -287,7 +312,11 @@ fn unmount_locked(state_dir: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::engine::storage::pool::{Pool, names};
+    use crate::engine::storage::testing::{Scene, config};
 
     #[test]
     fn sizes_are_read_with_and_without_unit() {
@@ -305,5 +334,60 @@ mod tests {
             "30 1 0:25 / /a\\040b rw - btrfs /dev/loop1 rw\n31 1 0:26 / /a\\040b rw shared:1 - btrfs /dev/loop2 rw\n";
         assert_eq!(source_in(table, Path::new("/a b")).as_deref(), Some("/dev/loop2"));
         assert_eq!(source_in(table, Path::new("/a")), None);
+    }
+
+    #[test]
+    fn a_second_node_is_told_that_the_pool_is_in_use() {
+        let scene = Scene::empty();
+        assert!(matches!(open(scene.dir()), Err(Error::Busy(_))));
+        assert!(matches!(destroy(scene.dir()), Err(Error::Busy(_))));
+    }
+
+    #[test]
+    fn the_mount_outlives_its_node_and_a_lost_one_is_made_again() {
+        let scene = Scene::new();
+        let (id, dir) = (scene.disk(), scene.dir().to_path_buf());
+        let disk = scene.pool.disk(&id);
+        let scene = scene.forgotten();
+        assert!(disk.exists(), "the mount went with the pool");
+        let scene = scene.reopen();
+        assert!(disk.exists());
+        // As after a reboot: neither mount nor loop device.
+        let scene = scene.forgotten();
+        unmount(&dir).unwrap();
+        assert!(!disk.exists() && loops_of(&dir.join("pool.img")).unwrap().is_empty());
+        let scene = scene.reopen();
+        assert!(disk.exists() && scene.pool.kind() == "loop");
+        assert_eq!(fs::metadata(scene.pool.root()).unwrap().permissions().mode() & 0o7777, 0o700);
+    }
+
+    #[test]
+    fn on_a_host_with_btrfs_the_pool_is_a_subvolume() {
+        let host = Scene::empty();
+        let state = host.pool.root().join("state");
+        fs::create_dir(&state).unwrap();
+        let pool = Pool::open(&config(&state)).unwrap();
+        assert_eq!(pool.kind(), "btrfs");
+        assert!(btrfs::is_subvolume(pool.root()).unwrap() && !state.join("pool.img").exists());
+        let usage = pool.usage().unwrap();
+        assert!(usage.free > 0 && usage.free <= usage.total && usage.used < usage.total, "{usage:?}");
+        btrfs::create(&pool.root().join("containers/some")).unwrap();
+        pool.close().unwrap();
+        destroy(&state).unwrap();
+        assert!(names(&state).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_foreign_mount_in_the_pools_place_is_refused() {
+        let scene = Scene::empty();
+        let root = scene.pool.root().to_path_buf();
+        let scene = scene.forgotten();
+        unmount(scene.dir()).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("cowlt", &root, "tmpfs", flags, None::<&std::ffi::CStr>).unwrap();
+        let e = open(scene.dir()).unwrap_err();
+        rustix::mount::unmount(&root, rustix::mount::UnmountFlags::empty()).unwrap();
+        assert!(e.to_string().contains("cowlt"), "{e}");
+        scene.reopen();
     }
 }

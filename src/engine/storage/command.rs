@@ -53,6 +53,15 @@ pub fn command(program: &str) -> Command {
     command
 }
 
+/// The same, in pid and mount namespaces of its own that end with it or with us: whatever kills
+/// either leaves no process and no mount behind.
+pub fn contained(program: &str) -> Command {
+    let mut command = command("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "unshare", "--fork", "--kill-child", "--pid", "--mount", "--mount-proc", "--"]);
+    command.arg(program);
+    command
+}
+
 /// Runs a command to its end and returns what it printed on stdout.
 ///
 /// # Errors
@@ -142,7 +151,7 @@ fn follow(
     patience: Patience,
     each: &mut dyn FnMut(Line<'_>),
 ) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
+    let program = name_of(&command);
     command.process_group(0);
     let child = command.spawn().map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => missing(&program),
@@ -196,6 +205,13 @@ fn follow(
         Some(status) => Err(failed(&program, status.to_string(), &tail)),
         None => Err(failed(&program, "closed its output but did not end, killed".into(), &tail)),
     }
+}
+
+/// Name of a command's program, looking through [`contained`].
+fn name_of(command: &Command) -> String {
+    let program = command.get_program();
+    let inner = command.get_args().skip_while(|a| *a != "unshare").skip_while(|a| *a != "--").nth(1);
+    inner.filter(|_| program == "setpriv").unwrap_or(program).to_string_lossy().into_owned()
 }
 
 /// Waits for a child that has closed its output.
@@ -270,6 +286,18 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(2));
         std::thread::sleep(Duration::from_millis(2200));
         assert!(!mark.exists(), "the grandchild lived on");
+    }
+
+    #[test]
+    fn a_contained_program_takes_along_what_left_its_process_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("late");
+        let mut c = contained("sh");
+        c.args(["-c", &format!("setsid sh -c 'sleep 2; touch {}' & sleep 60", mark.display())]);
+        let e = run(c, Duration::from_millis(500)).unwrap_err();
+        assert!(matches!(&e, Error::Program { program, .. } if program == "sh"), "{e}");
+        std::thread::sleep(Duration::from_millis(2200));
+        assert!(!mark.exists(), "the runaway lived on");
     }
 
     #[test]

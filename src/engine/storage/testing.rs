@@ -17,10 +17,11 @@ struct State(PathBuf);
 
 impl Drop for State {
     fn drop(&mut self) {
-        if let Err(error) = backing::destroy(&self.0) {
-            eprintln!("{}: {error}", self.0.display());
+        match backing::destroy(&self.0) {
+            Ok(()) => drop(fs::remove_dir_all(&self.0)),
+            Err(error) if std::thread::panicking() => eprintln!("{} stays: {error}", self.0.display()),
+            Err(error) => panic!("{} stays: {error}", self.0.display()),
         }
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -75,11 +76,31 @@ impl Scene {
         &self.state.0
     }
 
-    /// The same pool, closed, unmounted and opened again.
+    /// The same pool, opened again as by the next node.
     pub fn reopen(self) -> Self {
-        let Self { pool, state } = self;
-        pool.close().unwrap();
-        Self { pool: Pool::open(&config(&state.0)).unwrap(), state }
+        self.forgotten().reopen()
+    }
+
+    /// The pool's node has died; its mount is there still.
+    pub fn forgotten(self) -> Forgotten {
+        Forgotten { state: self.state }
+    }
+}
+
+/// A pool that no node has.
+pub struct Forgotten {
+    state: State,
+}
+
+impl Forgotten {
+    /// The state directory.
+    pub fn dir(&self) -> &Path {
+        &self.state.0
+    }
+
+    /// Opened by the next node.
+    pub fn reopen(self) -> Scene {
+        Scene { pool: Pool::open(&config(&self.state.0)).unwrap(), state: self.state }
     }
 }
 

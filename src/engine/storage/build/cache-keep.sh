@@ -2,7 +2,8 @@
 set -eu
 for deb in "$1"/var/cache/apt/archives/*.deb; do
     name=${deb##*/}
-    if [ -f "$deb" ] && [ ! -f "$COWL_CACHE/$name" ]; then
+    # One that is there but was not taken may be damaged.
+    if [ -f "$deb" ] && ! cmp -s -- "$deb" "$COWL_CACHE/$name"; then
         cp -- "$deb" "$COWL_CACHE/.$name.$$"
         mv -- "$COWL_CACHE/.$name.$$" "$COWL_CACHE/$name"
     fi

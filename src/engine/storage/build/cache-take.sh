@@ -2,6 +2,8 @@
 # apt trusts what lies in its archive directory, so a package goes there only if name and hash are
 # those of a package index whose signature apt has verified just now.
 set -eu
+# The new root's apt, never the host's.
+export APT_CONFIG="${MMDEBSTRAP_APT_CONFIG:?}"
 apt-get update --error-on=any
 for index in "$1"/var/lib/apt/lists/*_Packages*; do
     /usr/lib/apt/apt-helper cat-file "$index"

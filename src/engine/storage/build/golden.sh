@@ -9,7 +9,12 @@ for home in /root /home/user; do
     sed 's/^#force_color_prompt=yes/force_color_prompt=yes/' /etc/skel/.bashrc > "$home/.bashrc"
     [ -f "$home/.profile" ] || cp /etc/skel/.profile "$home/.profile"
 done
-chown user:user /home/user/.bashrc /home/user/.profile
+# The hint that sudo exists, printed at each login until sudo was used once.
+touch /home/user/.sudo_as_admin_successful
+chown user:user /home/user/.bashrc /home/user/.profile /home/user/.sudo_as_admin_successful
+# A container has 131072 ids: the upper half is for containers that the user runs inside it.
+echo 'user:65536:65536' > /etc/subuid
+echo 'user:65536:65536' > /etc/subgid
 : > /etc/motd
 
 # Words and time.

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use self::mirror::Mirror;
 use self::progress::{Progress, Step};
-use super::command::{Line, Patience, command, require, stream};
+use super::command::{Line, Patience, contained, require, stream};
 use super::image::{BuiltImage, new_id};
 use super::pool::{Pool, Scratch};
 use crate::api::server::BuildProgress;
@@ -167,7 +167,7 @@ fn mmdebstrap(config: &Config, mirror: &Mirror, keyring: &str, tree: &Path, hook
         Ok(path)
     };
     let chroot = script("chroot.sh", golden::CHROOT)?;
-    let mut c = command("mmdebstrap");
+    let mut c = contained("mmdebstrap");
     c.args(["--verbose", "--mode=root", "--variant=apt", "--format=directory"]);
     c.arg(format!("--keyring={keyring}")).arg(format!("--include={}", PACKAGES.join(",")));
     for option in [
@@ -264,6 +264,37 @@ mod tests {
         let started = std::time::Instant::now();
         assert_eq!(other.pool.import_image(&file).unwrap(), built);
         eprintln!("import {:?}", started.elapsed());
+        use_it(&other.pool, &built.id);
+    }
+
+    /// What a container's life asks of a real image, with times.
+    fn use_it(pool: &Pool, image: &str) {
+        let timed = |what: &str, step: &mut dyn FnMut()| {
+            let started = std::time::Instant::now();
+            step();
+            eprintln!("{what} {:?}", started.elapsed());
+        };
+        let id = crate::api::ContainerId::generate();
+        let disk = pool.disk(&id);
+        timed("create", &mut || pool.create_disk(&id, image).unwrap());
+        timed("snapshot", &mut || pool.create_snapshot(&id, "one").unwrap());
+        timed("restore", &mut || pool.restore(&id, "one", "safety").unwrap());
+        timed("size", &mut || eprintln!("{:?}", pool.size(&disk).unwrap()));
+        timed("stat", &mut || drop(pool.stat(&disk, "/bin/bash").unwrap()));
+        timed("list /usr/bin", &mut || assert!(pool.list(&disk, "/usr/bin").unwrap().paths.len() > 300));
+        let home = pool.list(&disk, "/home").unwrap();
+        assert_eq!((home.paths[0].name.as_str(), home.paths[0].owner.as_deref()), ("user", Some("user")));
+        let read = |path: &str| std::io::read_to_string(pool.open_file(&disk, path).unwrap()).unwrap();
+        assert!(read("/etc/os-release").contains("VERSION_CODENAME=trixie"));
+        assert_eq!(read("/etc/machine-id"), "");
+        assert_eq!(read("/etc/resolv.conf"), "nameserver 169.254.1.1\n");
+        assert!(!read("/etc/apt/sources.list.d/debian.sources").contains("127.0.0.1"));
+        assert!(pool.stat(&disk, "/etc/hostname").is_err());
+        assert_eq!(pool.stat(&disk, "/etc/sudoers.d/user").unwrap().permissions, "440");
+        for dir in ["/dev", "/run", "/tmp", "/var/lib/apt/lists", "/var/cache/apt"] {
+            assert!(pool.list(&disk, dir).unwrap().paths.is_empty(), "{dir}");
+        }
+        timed("delete", &mut || pool.delete_disk(&id).unwrap());
     }
 
     #[test]
