@@ -1,5 +1,6 @@
 //! The daemon `cowl node`: owner of all state; API, lifecycle and events.
 
+pub mod api;
 pub mod bus;
 pub mod clock;
 mod context;
@@ -9,10 +10,14 @@ pub mod fleet;
 pub mod images;
 pub mod lifecycle;
 pub mod machine;
+pub mod peer;
 pub mod reconcile;
 pub mod snapshots;
 pub mod state;
 pub mod stats;
 pub mod token;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use context::{Node, Place};

@@ -279,8 +279,12 @@ impl Node {
         self.db(move |store| store.condemn_project(&id, true)).await?;
         let rows = self.db(|store| store.all_containers()).await?;
         let rows: Vec<ContainerRow> = rows.into_iter().filter(|row| row.project_id == id).collect();
-        let results: Vec<_> = futures_util::stream::iter(&rows)
-            .map(|row| self.ask(&row.id, Wish::Delete))
+        let ids: Vec<ContainerId> = rows.iter().map(|row| row.id).collect();
+        let results: Vec<_> = futures_util::stream::iter(ids)
+            .map(|id| {
+                let node = Arc::clone(self);
+                async move { node.ask(&id, Wish::Delete).await }
+            })
             .buffer_unordered(STARTS_AT_ONCE)
             .collect()
             .await;
