@@ -46,13 +46,12 @@ pub struct Plan {
     name: &'static str,
     image: bool,
     env: Vec<(String, String)>,
-    args: Vec<String>,
 }
 
 impl Plan {
     /// A node with the test image.
     pub fn new(name: &'static str) -> Self {
-        Self { name, image: true, env: Vec::new(), args: Vec::new() }
+        Self { name, image: true, env: Vec::new() }
     }
 
     /// Its pool has no image; it begins to build one.
@@ -66,11 +65,6 @@ impl Plan {
         self
     }
 
-    pub fn arg(mut self, word: &str) -> Self {
-        self.args.push(word.into());
-        self
-    }
-
     /// Makes its directories and pool without starting it.
     pub fn prepare(self) -> Node {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -78,7 +72,7 @@ impl Plan {
         let dir = PathBuf::from(format!("/tmp/{}-{n}-{}", sweep::own_prefix(), self.name));
         fs::create_dir_all(dir.join("run")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let node = Node { dir, port, slot: Slot::take(), env: self.env, args: self.args, child: Mutex::new(None) };
+        let node = Node { dir, port, slot: Slot::take(), env: self.env, child: Mutex::new(None) };
         if self.image {
             node.cowl(&["images", "build", "--import", image().to_str().unwrap()]).ok();
         }
@@ -99,7 +93,6 @@ pub struct Node {
     pub port: u16,
     slot: Slot,
     env: Vec<(String, String)>,
-    args: Vec<String>,
     child: Mutex<Option<Child>>,
 }
 
@@ -177,7 +170,7 @@ impl Node {
     pub fn spawn(&self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
         let mut command = self.command(&["node"]);
-        command.args(&self.args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().expect("start the node");
         *self.child() = Some(child);
     }
