@@ -37,9 +37,10 @@ test:
 test-long:
 	@COWL_TEST_LONG=1 scripts/test
 
-## make bench        measure what we promise
+## make bench        measure, on the node that runs, what a person waits for
 bench:
-	cargo bench --locked --profile dist
+	cargo build --profile dist --locked --bins
+	@scripts/bench
 
 ## make install      build the optimised program and install it with its unit and completions
 install:

@@ -73,6 +73,7 @@ impl Plan {
         fs::create_dir_all(dir.join("run")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let node = Node { dir, port, slot: Slot::take(), env: self.env, child: Mutex::new(None) };
+        sweep::remember(&node.run_dir());
         if self.image {
             node.cowl(&["images", "build", "--import", image().to_str().unwrap()]).ok();
         }

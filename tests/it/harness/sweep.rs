@@ -5,9 +5,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sha2::{Digest, Sha256};
 
 use super::cowl;
 use super::run::{Ran, program, run};
@@ -124,6 +126,34 @@ fn loops_below(dir: &Path) -> Vec<String> {
     lines.filter_map(|l| l.split_whitespace().next()).map(str::to_owned).collect()
 }
 
+/// Tags of this run's nodes: what their interfaces, cgroups and firewall tables are named by.
+static TAGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Remembers that a node with this run directory was here.
+pub fn remember(run_dir: &Path) {
+    let hash = Sha256::digest(run_dir.as_os_str().as_encoded_bytes());
+    TAGS.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{:02x}{:02x}", hash[0], hash[1]));
+}
+
+/// What is named by the tag of one of this run's nodes.
+fn named_by_tags() -> Vec<String> {
+    let tags = TAGS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let links = run(program("ip").args(["-brief", "link"])).stdout;
+    let tables = run(program("nft").args(["list", "tables"])).stdout;
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").expect("read the cgroups").flatten().map(|e| e.path());
+    let roots: Vec<PathBuf> = hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]).collect();
+    let mut left = Vec::new();
+    for tag in tags {
+        let veth = format!("cw{tag}");
+        left.extend(links.lines().filter(|l| l.starts_with(&veth)).map(|l| format!("interface {l}")));
+        let table = format!("cowl_{tag}");
+        left.extend(tables.lines().filter(|l| l.ends_with(&table)).map(|l| format!("firewall {l}")));
+        let groups = roots.iter().map(|r| r.join(format!("cowl-{tag}"))).filter(|g| g.exists());
+        left.extend(groups.map(|g| format!("cgroup {}", g.display())));
+    }
+    left
+}
+
 /// What this run has left on the machine now that all its nodes are gone.
 pub fn own_leftovers() -> Vec<String> {
     let prefix = PathBuf::from("/tmp").join(own_prefix());
@@ -137,5 +167,6 @@ pub fn own_leftovers() -> Vec<String> {
     left.extend(loops_below(&prefix).into_iter().map(|d| format!("loop device {d}")));
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     left.extend(table.lines().filter(|l| l.contains(&name)).map(|l| format!("mount {l}")));
+    left.extend(named_by_tags());
     left
 }
