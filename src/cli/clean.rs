@@ -12,6 +12,7 @@ use super::context::{Context, ask};
 use super::doors;
 use super::fail::{Fail, Outcome};
 use super::{print, stop};
+use crate::api::ContainerId;
 use crate::client::Client;
 use crate::engine::launch;
 
@@ -69,7 +70,28 @@ fn end_containers(context: &Context) -> Result<(), Fail> {
             launch::stop(&config, &shim.id, Duration::ZERO).map_err(Fail::other)?;
         }
     }
-    launch::release_host(&config).map_err(Fail::other)
+    launch::release_host(&config).map_err(Fail::other)?;
+    remove_sockets(&context.run_dir)
+}
+
+/// Takes away what a node keeps in its run directory, and the directory when nothing else is in it.
+fn remove_sockets(run_dir: &Path) -> Result<(), Fail> {
+    let Ok(entries) = fs::read_dir(run_dir) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        let gone = if name.parse::<ContainerId>().is_ok() {
+            fs::remove_dir_all(&path)
+        } else if name.starts_with("node.") {
+            fs::remove_file(&path)
+        } else {
+            continue;
+        };
+        gone.map_err(|e| Fail::io(format!("remove {}", path.display()), &e))?;
+    }
+    // Somebody else's files keep it.
+    let _ = fs::remove_dir(run_dir);
+    Ok(())
 }
 
 fn remove(state: &Path) -> Result<(), Fail> {

@@ -1,1 +1,54 @@
-//! t
+//! The real programs on a real kernel: a node in the background, the command line, curl, a
+//! terminal. Each file tells the stories of one part of the product.
+//!
+//! Needs root and `COWL_TEST_IMAGE`, an image written by `cowl images build --export FILE`; see
+//! `scripts/test`. Everything made here is named `cowlt-<pid>-<starttime>`; a run first removes
+//! what runs that have died left behind, and at its end checks that nothing of its own is left.
+
+mod harness;
+
+mod api;
+mod bad_input;
+mod cockpit;
+mod command_line;
+mod files;
+mod first_run;
+mod inside;
+mod proxy;
+mod snapshots;
+mod survival;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = libtest_mimic::Arguments::from_args();
+    let tests = [
+        api::all(),
+        bad_input::all(),
+        command_line::all(),
+        files::all(),
+        inside::all(),
+        proxy::all(),
+        snapshots::all(),
+        terminal::all(),
+        cockpit::all(),
+        first_run::all(),
+        survival::all(),
+    ]
+    .concat();
+    if !args.list {
+        if let Some(missing) = harness::prerequisites() {
+            eprintln!("tests/it: {missing}");
+            return ExitCode::FAILURE;
+        }
+        harness::sweep::dead_runs();
+    }
+    let conclusion = libtest_mimic::run(&args, tests.into_iter().map(harness::Story::trial).collect());
+    harness::shared::finish();
+    let left = if args.list { Vec::new() } else { harness::sweep::own_leftovers() };
+    for thing in &left {
+        eprintln!("left behind: {thing}");
+    }
+    if left.is_empty() { conclusion.exit_code() } else { ExitCode::FAILURE }
+}
