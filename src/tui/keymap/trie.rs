@@ -27,6 +27,11 @@ impl Key {
         Ok(Self::from(event))
     }
 
+    /// The press that makes it.
+    pub fn event(&self) -> KeyEvent {
+        self.0.into()
+    }
+
     /// How hints write it: `⏎`, `^P`, `Esc`, `x`.
     pub fn label(&self) -> String {
         let event: KeyEvent = self.0.into();

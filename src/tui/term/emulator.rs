@@ -156,16 +156,6 @@ impl Term {
         self.screen().scrollback()
     }
 
-    /// How many lines are kept above the screen.
-    pub fn history(&mut self) -> usize {
-        let now = self.scrolled();
-        let screen = self.parser.screen_mut();
-        screen.set_scrollback(usize::MAX);
-        let all = screen.scrollback();
-        screen.set_scrollback(now);
-        all
-    }
-
     /// Scrolls the view; 0 is the live screen. Clamped to what is kept.
     pub fn scroll_to(&mut self, lines: usize) {
         self.parser.screen_mut().set_scrollback(lines);
@@ -182,7 +172,6 @@ mod tests {
         let mut t = Term::new(10, 3);
         t.feed(b"1\r\n2\r\n3\r\n4\r\n5");
         assert_eq!(t.screen().contents(), "3\n4\n5");
-        assert_eq!(t.history(), 2);
         t.scroll_to(2);
         assert_eq!(t.screen().cell(0, 0).unwrap().contents(), "1");
         t.scroll_to(usize::MAX);

@@ -9,7 +9,7 @@ mod mouse;
 mod queries;
 mod widget;
 
-pub use emulator::{CursorShape, Fed, Term};
+pub use emulator::{CursorShape, Term};
 pub use encode::{encode_key, encode_paste};
 pub use mouse::{encode_mouse, wants_mouse};
 pub use widget::draw;

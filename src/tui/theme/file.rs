@@ -32,8 +32,9 @@ pub enum Origin {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ThemeFile {
-    #[serde(default)]
-    name: Option<String>,
+    /// Told to people who read the file; nothing depends on it.
+    #[serde(default, rename = "name")]
+    _name: Option<String>,
     #[serde(default)]
     inherits: Option<String>,
     #[serde(default)]
@@ -93,7 +94,6 @@ pub fn load(wanted: Option<&str>, depth: Depth, dirs: &[PathBuf]) -> (Theme, Vec
             }
         }
     }
-    let name = chain.first().and_then(|(_, f)| f.name.clone()).unwrap_or_else(|| "default".into());
     let mut palette = BTreeMap::new();
     let mut roles = BTreeMap::new();
     for (origin, file) in chain.into_iter().rev() {
@@ -113,7 +113,7 @@ pub fn load(wanted: Option<&str>, depth: Depth, dirs: &[PathBuf]) -> (Theme, Vec
             None => Style::default(),
         })
         .collect();
-    (Theme { name, depth, styles }, complaints)
+    (Theme { depth, styles }, complaints)
 }
 
 fn describe(origin: &Origin) -> String {

@@ -9,7 +9,7 @@ mod file;
 use ratatui::style::Style;
 
 pub use color::{Depth, from_256};
-pub use file::{Origin, load};
+pub use file::load;
 
 macro_rules! roles {
     ($($variant:ident = $name:literal),+ $(,)?) => {
@@ -50,8 +50,6 @@ pub fn sixteen(i: u8) -> ratatui::style::Color {
 /// A loaded theme: one style for every role.
 #[derive(Debug, Clone)]
 pub struct Theme {
-    /// The name told to people.
-    pub name: String,
     /// How many colours the terminal can show.
     pub depth: Depth,
     styles: Vec<Style>,

@@ -1,0 +1,3 @@
+//! The cockpit as a whole, against a scripted node.
+
+pub mod fixtures;
