@@ -94,6 +94,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_clean_path_is_absolute_has_no_dots_and_stays_itself(text in "[a./%\u{e9}20]{0,40}") {
+            prop_assume!(!text.contains("%00"));
             let clean = CleanPath::from_url(&text).unwrap();
             let bytes = clean.as_path().as_os_str().as_bytes();
             prop_assert!(bytes.starts_with(b"/"));
