@@ -81,9 +81,9 @@ fn addressed(request: &Request<Body>) -> Result<(Service, u32), KitError> {
         .ok_or_else(|| KitError::bad_request(format!("{SERVICE_HEADER}: {slug:?} is not a service")))?;
     let instance = match header(INSTANCE_HEADER) {
         None => 1,
-        Some(text) => text
-            .parse()
-            .map_err(|_| KitError::bad_request(format!("{INSTANCE_HEADER}: {text:?} is not a number")))?,
+        Some(text) => {
+            text.parse().map_err(|_| KitError::bad_request(format!("{INSTANCE_HEADER}: {text:?} is not a number")))?
+        }
     };
     Ok((service, instance))
 }

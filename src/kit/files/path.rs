@@ -82,7 +82,9 @@ mod tests {
 
     #[test]
     fn the_spellings_of_the_public_clients_mean_the_same_file() {
-        for spelling in ["etc/hostname", "/etc/hostname", "//etc//hostname", "%2Fetc%2Fhostname", "x/../../etc/./hostname/"] {
+        for spelling in
+            ["etc/hostname", "/etc/hostname", "//etc//hostname", "%2Fetc%2Fhostname", "x/../../etc/./hostname/"]
+        {
             assert_eq!(CleanPath::from_url(spelling).unwrap().display(), "/etc/hostname", "{spelling}");
         }
         assert!(CleanPath::from_url("").unwrap().is_root());

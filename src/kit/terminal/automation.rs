@@ -109,9 +109,7 @@ fn look(session: &mut Session, detail: Detail) -> Snapshot {
 }
 
 /// `GET /api/v1/terminal/snapshot`
-pub async fn snapshot(
-    State(sessions): State<Arc<Sessions>>, host: Host, params: Params,
-) -> KitResult<Json<Snapshot>> {
+pub async fn snapshot(State(sessions): State<Arc<Sessions>>, host: Host, params: Params) -> KitResult<Json<Snapshot>> {
     let detail = Detail {
         colors: params.flag("include_colors", false)?,
         highlights: params.flag("include_highlights", true)?,
@@ -187,7 +185,10 @@ async fn type_in(session: &SessionHandle, keys: Vec<u8>) -> KitResult<Json<Value
 
 /// `POST /api/v1/terminal/write`
 pub async fn write(
-    State(sessions): State<Arc<Sessions>>, host: Host, params: Params, body: SmallBody,
+    State(sessions): State<Arc<Sessions>>,
+    host: Host,
+    params: Params,
+    body: SmallBody,
 ) -> KitResult<Json<Value>> {
     let Write { input, enter } = body.json()?;
     let mut keys = input.into_bytes();
@@ -199,7 +200,10 @@ pub async fn write(
 
 /// `POST /api/v1/terminal/press`
 pub async fn press(
-    State(sessions): State<Arc<Sessions>>, host: Host, params: Params, body: SmallBody,
+    State(sessions): State<Arc<Sessions>>,
+    host: Host,
+    params: Params,
+    body: SmallBody,
 ) -> KitResult<Json<Value>> {
     #[derive(Deserialize)]
     struct Press {
@@ -220,7 +224,10 @@ pub async fn press(
 
 /// `POST /api/v1/terminal/paste`
 pub async fn paste(
-    State(sessions): State<Arc<Sessions>>, host: Host, params: Params, body: SmallBody,
+    State(sessions): State<Arc<Sessions>>,
+    host: Host,
+    params: Params,
+    body: SmallBody,
 ) -> KitResult<Json<Value>> {
     #[derive(Deserialize)]
     struct Paste {
@@ -322,7 +329,10 @@ impl Condition {
 
 /// `POST /api/v1/terminal/wait`
 pub async fn wait(
-    State(sessions): State<Arc<Sessions>>, host: Host, params: Params, body: SmallBody,
+    State(sessions): State<Arc<Sessions>>,
+    host: Host,
+    params: Params,
+    body: SmallBody,
 ) -> KitResult<Json<Value>> {
     let wait: Wait = body.json()?;
     let condition = Condition::read(&wait)?;
@@ -333,5 +343,7 @@ pub async fn wait(
     let detail = Detail { colors: wait.include_colors, highlights: wait.include_highlights, scroll_offset: 0 };
     let snapshot = session.ask(move |session| look(session, detail)).await?;
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Json(json!({ "status": status, "timed_out": status == "timeout", "elapsed_ms": elapsed_ms, "snapshot": snapshot })))
+    Ok(Json(
+        json!({ "status": status, "timed_out": status == "timeout", "elapsed_ms": elapsed_ms, "snapshot": snapshot }),
+    ))
 }

@@ -72,7 +72,9 @@ struct Order {
 
 /// `POST /api/v1/terminal/execute`
 pub async fn execute(
-    State(sessions): State<Arc<Sessions>>, Extension(Instance(instance)): Extension<Instance>, params: Params,
+    State(sessions): State<Arc<Sessions>>,
+    Extension(Instance(instance)): Extension<Instance>,
+    params: Params,
     body: SmallBody,
 ) -> KitResult<Response> {
     let order = read_order(&params, instance, &body.0)?;
@@ -194,7 +196,10 @@ pub async fn result(State(sessions): State<Arc<Sessions>>, Path(id): Path<String
 
 /// `POST /api/v1/terminal/execute/{command_id}/abort`
 pub async fn abort(
-    State(sessions): State<Arc<Sessions>>, Path(id): Path<String>, params: Params, body: SmallBody,
+    State(sessions): State<Arc<Sessions>>,
+    Path(id): Path<String>,
+    params: Params,
+    body: SmallBody,
 ) -> KitResult<Json<serde_json::Value>> {
     #[derive(serde::Deserialize, Default)]
     struct Body {
@@ -251,7 +256,8 @@ mod tests {
 
     #[test]
     fn a_session_is_named_by_the_query_or_the_host() {
-        let id = |query: &str, instance| session_id(&Params::parse(query), instance).map_err(|error| error.status.as_u16());
+        let id =
+            |query: &str, instance| session_id(&Params::parse(query), instance).map_err(|error| error.status.as_u16());
         assert_eq!(id("", 3), Ok(3));
         assert_eq!(id("terminal_id=", 3), Ok(3));
         assert_eq!(id("terminal_id=0", 3), Ok(3));

@@ -48,7 +48,9 @@ struct Create {
 
 /// `POST /api/v1/terminal/create`
 pub async fn create(
-    State(sessions): State<Arc<Sessions>>, Extension(Instance(instance)): Extension<Instance>, params: Params,
+    State(sessions): State<Arc<Sessions>>,
+    Extension(Instance(instance)): Extension<Instance>,
+    params: Params,
     body: SmallBody,
 ) -> KitResult<Json<Value>> {
     let body: Create = body.json_or_default()?;
@@ -205,7 +207,9 @@ pub async fn history(State(sessions): State<Arc<Sessions>>, Path(id): Path<Strin
 
 /// `GET /api/v1/terminal/raw`
 pub async fn raw(
-    State(sessions): State<Arc<Sessions>>, Extension(Instance(instance)): Extension<Instance>, params: Params,
+    State(sessions): State<Arc<Sessions>>,
+    Extension(Instance(instance)): Extension<Instance>,
+    params: Params,
 ) -> KitResult<Response> {
     let id = session_id(&params, instance)?;
     let tail = params.value::<usize>("tail")?;
@@ -254,7 +258,9 @@ mod tests {
     #[test]
     fn the_tail_is_counted_in_lines() {
         let all = Bytes::from_static(b"a\nb\nc\n");
-        for (tail, expected) in [(None, "a\nb\nc\n"), (Some(0), ""), (Some(1), "c\n"), (Some(2), "b\nc\n"), (Some(9), "a\nb\nc\n")] {
+        for (tail, expected) in
+            [(None, "a\nb\nc\n"), (Some(0), ""), (Some(1), "c\n"), (Some(2), "b\nc\n"), (Some(9), "a\nb\nc\n")]
+        {
             assert_eq!(tail_lines(&all, tail), expected.as_bytes(), "{tail:?}");
         }
     }

@@ -40,9 +40,10 @@ use sessions::Sessions;
 pub fn router(context: Arc<Context>) -> Router {
     let sessions = Sessions::new(context.clone());
     Router::new()
-        .route("/api/v1/terminal/health", get(move |headers: HeaderMap| async move {
-            health::report(&context, "terminal", &headers)
-        }))
+        .route(
+            "/api/v1/terminal/health",
+            get(move |headers: HeaderMap| async move { health::report(&context, "terminal", &headers) }),
+        )
         .route("/api/v1/terminal/execute", post(execute::execute))
         .route("/api/v1/terminal/execute/{command_id}/abort", post(execute::abort))
         .route("/api/v1/terminal/result/{command_id}", get(execute::result))

@@ -73,7 +73,10 @@ impl Group {
 }
 
 async fn supervise(
-    command: Arc<Command>, mut child: Child, time_limit: Option<Duration>, mut aborted: mpsc::UnboundedReceiver<Abort>,
+    command: Arc<Command>,
+    mut child: Child,
+    time_limit: Option<Duration>,
+    mut aborted: mpsc::UnboundedReceiver<Abort>,
 ) {
     let group = Group::of(&child);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());

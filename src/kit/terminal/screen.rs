@@ -22,9 +22,7 @@ impl vt100::Callbacks for Heard {
         self.title = Some(title);
     }
 
-    fn unhandled_csi(
-        &mut self, screen: &mut vt100::Screen, i1: Option<u8>, _: Option<u8>, params: &[&[u16]], c: char,
-    ) {
+    fn unhandled_csi(&mut self, screen: &mut vt100::Screen, i1: Option<u8>, _: Option<u8>, params: &[&[u16]], c: char) {
         let first = params.first().and_then(|p| p.first()).copied().unwrap_or(0);
         match (i1, c, first) {
             (None, 'n', 5) => self.replies.extend(b"\x1b[0n"),

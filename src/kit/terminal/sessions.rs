@@ -131,7 +131,12 @@ impl Sessions {
     /// # Errors
     /// 400 for an id of odd characters, 409 for one that is taken.
     pub fn register(
-        &self, id: Option<&str>, terminal_id: u32, text: String, on_pty: bool, sink: Option<Sink>,
+        &self,
+        id: Option<&str>,
+        terminal_id: u32,
+        text: String,
+        on_pty: bool,
+        sink: Option<Sink>,
     ) -> KitResult<Arc<Command>> {
         let id = match id.filter(|id| !id.is_empty()) {
             Some(id) => {
@@ -180,7 +185,8 @@ impl Inner {
             let expired = ended_for > KEEP && !(command.on_pty() && sessions.contains_key(&command.terminal_id));
             let too_much = count >= COMMAND_LIMIT || weight > OUTPUT_LIMIT;
             // What has just ended is still to be collected.
-            if !expired && !(too_much && ended_for > Duration::from_secs(1)) {
+            let collected = ended_for > Duration::from_secs(1);
+            if !(expired || too_much && collected) {
                 return true;
             }
             weight -= command.weight();

@@ -163,12 +163,12 @@ impl ShellWork {
     }
 
     /// Puts a command in line; gives it back when the line is full.
-    pub fn enqueue(&mut self, job: Job, pty: &Pty) -> Result<Effects, Job> {
+    pub fn enqueue(&mut self, job: Job) -> Result<Effects, Job> {
         if self.queue.len() >= QUEUE_LIMIT {
             return Err(job);
         }
         self.queue.push_back(job);
-        Ok(self.next(pty))
+        Ok(self.next())
     }
 
     /// Output that is no mark. Returns what may be shown.
@@ -216,7 +216,7 @@ impl ShellWork {
                     return Effects::default();
                 }
                 self.stage = Stage::Ready;
-                self.next(pty)
+                self.next()
             }
         }
     }
@@ -287,11 +287,11 @@ impl ShellWork {
         match &mut self.stage {
             Stage::Prompting { since } if now >= *since + PROMPT => {
                 self.stage = Stage::Ready;
-                self.next(pty)
+                self.next()
             }
             Stage::Clearing { since } if now >= *since + CLEARING => {
                 self.stage = Stage::Ready;
-                self.next(pty)
+                self.next()
             }
             Stage::Typing { job, since, hidden } if now >= *since + TAKE_UP => {
                 tracing::warn!(command = job.command.id, "the shell did not take the command");
@@ -303,11 +303,9 @@ impl ShellWork {
                 Effects { show, send: std::mem::take(&mut self.held_input) }
             }
             Stage::Running(_) => self.overdue(now, pty),
-            Stage::Starting | Stage::Foreign
-                if seems_ready =>
-            {
+            Stage::Starting | Stage::Foreign if seems_ready => {
                 self.stage = Stage::Ready;
-                self.next(pty)
+                self.next()
             }
             _ => Effects::default(),
         }
@@ -335,7 +333,7 @@ impl ShellWork {
     }
 
     /// Types the next command if the shell is ready for it.
-    fn next(&mut self, pty: &Pty) -> Effects {
+    fn next(&mut self) -> Effects {
         if !matches!(self.stage, Stage::Ready) || self.queue.is_empty() {
             return Effects::default();
         }
@@ -353,7 +351,7 @@ impl ShellWork {
             Err(error) => {
                 job.command.keep(Channel::Stderr, format!("cowl: cannot stage the command: {error}\n").as_bytes());
                 job.command.finish(Status::Failed, None);
-                self.next(pty)
+                self.next()
             }
         }
     }

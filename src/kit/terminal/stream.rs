@@ -56,9 +56,7 @@ enum Next {
 }
 
 /// The reply for a command whose sink feeds `output`.
-pub fn respond(
-    sessions: Arc<Sessions>, command: Arc<Command>, output: mpsc::Receiver<(Channel, Vec<u8>)>,
-) -> Response {
+pub fn respond(sessions: Arc<Sessions>, command: Arc<Command>, output: mpsc::Receiver<(Channel, Vec<u8>)>) -> Response {
     let stdout = if command.on_pty() { TextStream::from_pty() } else { TextStream::verbatim() };
     let reader = Reader {
         leaving: Leaving { sessions, command },

@@ -38,7 +38,9 @@ const FRAME_LIMIT: usize = 1024 * 1024;
 
 /// `GET /api/v1/terminal/ws`
 pub async fn connect(
-    State(sessions): State<Arc<Sessions>>, Extension(Instance(instance)): Extension<Instance>, params: Params,
+    State(sessions): State<Arc<Sessions>>,
+    Extension(Instance(instance)): Extension<Instance>,
+    params: Params,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> KitResult<Response> {
     let upgrade = upgrade.map_err(|error| KitError::new(error.status(), error.body_text()))?;
@@ -105,7 +107,10 @@ fn payload(message: Message) -> Bytes {
 
 /// Takes the client's frames until it leaves.
 async fn listen(
-    mut from_client: SplitStream<WebSocket>, session: &SessionHandle, pause: &watch::Sender<bool>, readonly: bool,
+    mut from_client: SplitStream<WebSocket>,
+    session: &SessionHandle,
+    pause: &watch::Sender<bool>,
+    readonly: bool,
 ) {
     loop {
         // A pong answers each ping, so silence of several pings means that nobody is there.
@@ -138,7 +143,9 @@ async fn listen(
 
 /// Sends what the session shows. True when the session has ended, false when the client has.
 async fn speak(
-    to_client: &mut SplitSink<WebSocket, Message>, mut attached: Attached, session: &SessionHandle,
+    to_client: &mut SplitSink<WebSocket, Message>,
+    mut attached: Attached,
+    session: &SessionHandle,
     mut paused: watch::Receiver<bool>,
 ) -> bool {
     let mut ping = tokio::time::interval(PING);

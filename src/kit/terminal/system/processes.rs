@@ -246,8 +246,7 @@ mod tests {
     fn a_name_with_parentheses_does_not_confuse_the_fields() {
         let text = "42 (a) b (c) S 7 42 42 0 -1 4194560 1 2 3 4 50 60 0 0 20 0 3 0 12345 1 2";
         let stat = Stat::parse(text).unwrap();
-        let expected =
-            Stat { name: "a) b (c".into(), state: 'S', ppid: 7, cpu_ticks: 110, threads: 3, start: 12345 };
+        let expected = Stat { name: "a) b (c".into(), state: 'S', ppid: 7, cpu_ticks: 110, threads: 3, start: 12345 };
         assert_eq!(stat, expected);
     }
 
