@@ -4,6 +4,7 @@
 //! front names the service and the instance of each request in two headers; this module only
 //! dispatches on them. What is not built answers 501 and says so.
 
+mod body;
 mod cors;
 mod error;
 pub mod files;

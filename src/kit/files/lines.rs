@@ -129,9 +129,14 @@ mod tests {
     #[test]
     fn the_four_forms_cut_what_they_say() {
         let text = "a\nb\nc\nd\ne";
-        for (form, expected, first, last) in
-            [("2-3", "b\nc\n", 2, 3), ("2", "a\nb\n", 1, 2), ("-2", "d\ne", 4, 5), ("4-", "d\ne", 4, 5), ("9-", "", 0, 0), ("-99", text, 1, 5)]
-        {
+        for (form, expected, first, last) in [
+            ("2-3", "b\nc\n", 2, 3),
+            ("2", "a\nb\n", 1, 2),
+            ("-2", "d\ne", 4, 5),
+            ("4-", "d\ne", 4, 5),
+            ("9-", "", 0, 0),
+            ("-99", text, 1, 5),
+        ] {
             let slice = Lines::parse(form).unwrap().cut(Cursor::new(text)).unwrap();
             let expected = Slice { text: expected.into(), first, last, total: 5 };
             assert_eq!(slice, expected, "{form}");

@@ -82,7 +82,9 @@ mod tests {
 
     #[test]
     fn the_spellings_of_the_public_clients_mean_the_same_file() {
-        for spelling in ["etc/hostname", "/etc/hostname", "//etc//hostname", "%2Fetc%2Fhostname", "x/../../etc/./hostname/"] {
+        for spelling in
+            ["etc/hostname", "/etc/hostname", "//etc//hostname", "%2Fetc%2Fhostname", "x/../../etc/./hostname/"]
+        {
             assert_eq!(CleanPath::from_url(spelling).unwrap().display(), "/etc/hostname", "{spelling}");
         }
         assert!(CleanPath::from_url("").unwrap().is_root());
@@ -94,6 +96,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_clean_path_is_absolute_has_no_dots_and_stays_itself(text in "[a./%\u{e9}20]{0,40}") {
+            prop_assume!(!text.contains("%00"));
             let clean = CleanPath::from_url(&text).unwrap();
             let bytes = clean.as_path().as_os_str().as_bytes();
             prop_assert!(bytes.starts_with(b"/"));

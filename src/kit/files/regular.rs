@@ -10,11 +10,9 @@ use super::path::CleanPath;
 use crate::kit::error::{KitError, KitResult};
 
 /// Names on procfs that look like regular files and are windows into memory or endless.
-const TRAPS: [&str; 8] =
-    ["mem", "kmsg", "kcore", "pagemap", "kpagecount", "kpageflags", "kpagecgroup", "clear_refs"];
+const TRAPS: [&str; 8] = ["mem", "kmsg", "kcore", "pagemap", "kpagecount", "kpageflags", "kpagecgroup", "clear_refs"];
 /// File systems whose files have no size to go by.
-const PSEUDO: [i64; 7] =
-    [0x9fa0, 0x6265_6572, 0x6367_7270, 0x27e_0eb, 0x6462_6720, 0x7472_6163, 0x7363_6673];
+const PSEUDO: [i64; 7] = [0x9fa0, 0x6265_6572, 0x6367_7270, 0x27e_0eb, 0x6462_6720, 0x7472_6163, 0x7363_6673];
 /// Most that is read of a file without a size, bytes.
 const PSEUDO_LIMIT: u64 = 16 * 1024 * 1024;
 

@@ -2,8 +2,7 @@
 //! method only.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::Request;
+use axum::extract::{FromRequest, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -12,11 +11,9 @@ use serde_json::json;
 use super::path::CleanPath;
 use super::regular::Regular;
 use super::{attributes, blocking, info, read, search, transfer, write};
+use crate::kit::body::SmallBody;
 use crate::kit::error::{KitError, KitResult};
 use crate::kit::params::Params;
-
-/// Largest JSON body, bytes.
-const BODY_LIMIT: usize = 1024 * 1024;
 
 /// Answers a request for what follows `/api/v1/files/`.
 pub async fn answer(encoded: &str, request: Request) -> KitResult<Response> {
@@ -193,12 +190,7 @@ async fn patch(path: CleanPath, params: Params, request: Request) -> KitResult<R
     if let Some(owner) = params.text("chown") {
         return chown(path, owner.to_owned()).await;
     }
-    let body: Bytes = match axum::body::to_bytes(request.into_body(), BODY_LIMIT).await {
-        Ok(body) => body,
-        Err(_) => return Err(KitError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB")),
-    };
-    let body: Body = serde_json::from_slice(&body)
-        .map_err(|error| KitError::bad_request(format!("PATCH needs JSON with move_to or name: {error}")))?;
+    let body: Body = SmallBody::from_request(request, &()).await?.json()?;
     match body {
         Body { move_to: Some(to), .. } => relocate(path, &to, &params).await,
         Body { name: Some(name), .. } => {

@@ -56,7 +56,7 @@ impl Bounds {
                     return true;
                 }
                 let kernel = ["/proc", "/sys", "/dev"].iter().any(|top| path == Path::new(top));
-                !kernel && !(ignore_files && entry.file_name() == ".git")
+                !(kernel || ignore_files && entry.file_name() == ".git")
             })
             .build()
     }

@@ -42,7 +42,8 @@ pub fn relocate(from: &CleanPath, to: &CleanPath, overwrite: bool) -> KitResult<
         return Err(KitError::forbidden("/: not moved"));
     }
     let (source, target) = (from.as_path(), to.as_path());
-    let flags = if overwrite && target.symlink_metadata().is_ok() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+    let flags =
+        if overwrite && target.symlink_metadata().is_ok() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
     match renameat_with(CWD, source, CWD, target, flags) {
         Ok(()) => {
             sync_directory(target);

@@ -96,9 +96,7 @@ fn prepare(path: &CleanPath) -> KitResult<Place> {
     match target.symlink_metadata() {
         Ok(found) if found.is_dir() => Err(KitError::conflict(format!("{shown}: is a directory"))),
         Ok(found) if !found.is_file() => Err(KitError::forbidden(format!("{shown}: not a regular file"))),
-        Ok(found) => {
-            Ok(Place { target, exists: true, mode: found.mode() & 0o7777, owner: (found.uid(), found.gid()) })
-        }
+        Ok(found) => Ok(Place { target, exists: true, mode: found.mode() & 0o7777, owner: (found.uid(), found.gid()) }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let owner = make_directories(&directory).map_err(failed)?;
             Ok(Place { target, exists: false, mode: 0o644, owner })

@@ -16,6 +16,7 @@ use super::screen::Span;
 use super::session::{Session, SessionHandle};
 use super::sessions::Sessions;
 use crate::kit::Instance;
+use crate::kit::body::SmallBody;
 use crate::kit::error::{KitError, KitResult};
 use crate::kit::params::Params;
 
@@ -108,9 +109,7 @@ fn look(session: &mut Session, detail: Detail) -> Snapshot {
 }
 
 /// `GET /api/v1/terminal/snapshot`
-pub async fn snapshot(
-    State(sessions): State<Arc<Sessions>>, host: Host, params: Params,
-) -> KitResult<Json<Snapshot>> {
+pub async fn snapshot(State(sessions): State<Arc<Sessions>>, host: Host, params: Params) -> KitResult<Json<Snapshot>> {
     let detail = Detail {
         colors: params.flag("include_colors", false)?,
         highlights: params.flag("include_highlights", true)?,
@@ -178,11 +177,6 @@ fn yes() -> bool {
     true
 }
 
-/// Reads a JSON body into what is asked for.
-fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> KitResult<T> {
-    serde_json::from_slice(bytes).map_err(|error| KitError::bad_request(error.to_string()))
-}
-
 async fn type_in(session: &SessionHandle, keys: Vec<u8>) -> KitResult<Json<Value>> {
     let length = keys.len();
     session.ask(move |session| session.input(&keys)).await??;
@@ -191,9 +185,12 @@ async fn type_in(session: &SessionHandle, keys: Vec<u8>) -> KitResult<Json<Value
 
 /// `POST /api/v1/terminal/write`
 pub async fn write(
-    State(sessions): State<Arc<Sessions>>, host: Host, params: Params, bytes: axum::body::Bytes,
+    State(sessions): State<Arc<Sessions>>,
+    host: Host,
+    params: Params,
+    body: SmallBody,
 ) -> KitResult<Json<Value>> {
-    let Write { input, enter } = body(&bytes)?;
+    let Write { input, enter } = body.json()?;
     let mut keys = input.into_bytes();
     if enter {
         keys.push(b'\r');
@@ -203,7 +200,10 @@ pub async fn write(
 
 /// `POST /api/v1/terminal/press`
 pub async fn press(
-    State(sessions): State<Arc<Sessions>>, host: Host, params: Params, bytes: axum::body::Bytes,
+    State(sessions): State<Arc<Sessions>>,
+    host: Host,
+    params: Params,
+    body: SmallBody,
 ) -> KitResult<Json<Value>> {
     #[derive(Deserialize)]
     struct Press {
@@ -211,7 +211,7 @@ pub async fn press(
         #[serde(default)]
         keys: Vec<String>,
     }
-    let Press { key, mut keys } = body(&bytes)?;
+    let Press { key, mut keys } = body.json()?;
     keys.extend(key);
     if keys.is_empty() || keys.len() > KEY_LIMIT {
         return Err(KitError::bad_request(format!("key or keys: 1 to {KEY_LIMIT} of them")));
@@ -224,7 +224,10 @@ pub async fn press(
 
 /// `POST /api/v1/terminal/paste`
 pub async fn paste(
-    State(sessions): State<Arc<Sessions>>, host: Host, params: Params, bytes: axum::body::Bytes,
+    State(sessions): State<Arc<Sessions>>,
+    host: Host,
+    params: Params,
+    body: SmallBody,
 ) -> KitResult<Json<Value>> {
     #[derive(Deserialize)]
     struct Paste {
@@ -232,7 +235,7 @@ pub async fn paste(
         #[serde(default = "yes")]
         bracketed: bool,
     }
-    let Paste { text, bracketed } = body(&bytes)?;
+    let Paste { text, bracketed } = body.json()?;
     let session = session(&sessions, &host, &params)?;
     let bracketed = bracketed && session.ask(|session| session.picture.screen().bracketed_paste()).await?;
     // As terminals do: a line end is Enter, and the text cannot close its own bracket.
@@ -326,9 +329,12 @@ impl Condition {
 
 /// `POST /api/v1/terminal/wait`
 pub async fn wait(
-    State(sessions): State<Arc<Sessions>>, host: Host, params: Params, bytes: axum::body::Bytes,
+    State(sessions): State<Arc<Sessions>>,
+    host: Host,
+    params: Params,
+    body: SmallBody,
 ) -> KitResult<Json<Value>> {
-    let wait: Wait = body(&bytes)?;
+    let wait: Wait = body.json()?;
     let condition = Condition::read(&wait)?;
     let session = session(&sessions, &host, &params)?;
     let started = Instant::now();
@@ -337,5 +343,7 @@ pub async fn wait(
     let detail = Detail { colors: wait.include_colors, highlights: wait.include_highlights, scroll_offset: 0 };
     let snapshot = session.ask(move |session| look(session, detail)).await?;
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Json(json!({ "status": status, "timed_out": status == "timeout", "elapsed_ms": elapsed_ms, "snapshot": snapshot })))
+    Ok(Json(
+        json!({ "status": status, "timed_out": status == "timeout", "elapsed_ms": elapsed_ms, "snapshot": snapshot }),
+    ))
 }

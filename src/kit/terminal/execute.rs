@@ -7,10 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, body::Bytes};
+use axum::{Extension, Json};
 use base64::Engine;
 use tokio::sync::mpsc;
 
@@ -25,6 +24,7 @@ use super::shellwork::Job;
 use super::stream;
 use crate::api::terminal::{CommandResult, Execute};
 use crate::kit::Instance;
+use crate::kit::body::SmallBody;
 use crate::kit::error::{KitError, KitResult};
 use crate::kit::params::Params;
 
@@ -75,9 +75,9 @@ pub async fn execute(
     State(sessions): State<Arc<Sessions>>,
     Extension(Instance(instance)): Extension<Instance>,
     params: Params,
-    body: Bytes,
+    body: SmallBody,
 ) -> KitResult<Response> {
-    let order = read_order(&params, instance, &body)?;
+    let order = read_order(&params, instance, &body.0)?;
     let wait = order.body.wait;
     if params.flag("stream", false)? {
         let (sink, output) = mpsc::channel(STREAM_QUEUE);
@@ -199,17 +199,14 @@ pub async fn abort(
     State(sessions): State<Arc<Sessions>>,
     Path(id): Path<String>,
     params: Params,
-    body: Bytes,
+    body: SmallBody,
 ) -> KitResult<Json<serde_json::Value>> {
     #[derive(serde::Deserialize, Default)]
     struct Body {
         #[serde(default)]
         force: bool,
     }
-    let body: Body = match body.iter().all(u8::is_ascii_whitespace) {
-        true => Body::default(),
-        false => serde_json::from_slice(&body).map_err(|error| KitError::bad_request(error.to_string()))?,
-    };
+    let body: Body = body.json_or_default()?;
     let force = body.force || params.flag("force", false)?;
     let command = sessions.command(&id)?;
     let reached = stop(&sessions, &command, if force { Abort::Kill } else { Abort::Interrupt }).await;
@@ -229,9 +226,9 @@ pub async fn stop(sessions: &Sessions, command: &Arc<Command>, how: Abort) -> bo
     if !command.on_pty() {
         return command.abort(how);
     }
-    let (id, force) = (command.id.clone(), how == Abort::Kill);
+    let id = command.id.clone();
     match sessions.get(command.terminal_id) {
-        Ok(session) => session.ask(move |session| session.work.abort(&id, force, &session.pty)).await.unwrap_or(false),
+        Ok(session) => session.ask(move |session| session.work.abort(&id, how, &session.pty)).await.unwrap_or(false),
         Err(_) => false,
     }
 }

@@ -86,6 +86,12 @@ impl Integration {
         .into_bytes())
     }
 
+    /// Takes the staged command back: a line typed for it does nothing any more.
+    pub fn unstage(&self) {
+        // The shell may have been quicker, or the container has wiped its /run.
+        let _ = std::fs::remove_file(self.dir.join("next"));
+    }
+
     fn make_dir(&self) -> io::Result<()> {
         std::fs::DirBuilder::new().mode(0o700).create(&self.dir)?;
         self.give(&self.dir)

@@ -4,9 +4,37 @@ use crate::kit::error::{KitError, KitResult};
 
 /// Keys that have a name and no character.
 const NAMED: [&str; 31] = [
-    "enter", "tab", "escape", "backspace", "space", "delete", "insert", "home", "end", "page_up", "page_down",
-    "arrow_up", "arrow_down", "arrow_left", "arrow_right", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9",
-    "f10", "f11", "f12", "up", "down", "left", "right",
+    "enter",
+    "tab",
+    "escape",
+    "backspace",
+    "space",
+    "delete",
+    "insert",
+    "home",
+    "end",
+    "page_up",
+    "page_down",
+    "arrow_up",
+    "arrow_down",
+    "arrow_left",
+    "arrow_right",
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "f5",
+    "f6",
+    "f7",
+    "f8",
+    "f9",
+    "f10",
+    "f11",
+    "f12",
+    "up",
+    "down",
+    "left",
+    "right",
 ];
 /// Prefixes joined with `+`.
 const MODIFIERS: [&str; 3] = ["ctrl", "alt", "shift"];
@@ -49,7 +77,9 @@ pub fn bytes_of(key: &str, application_cursor: bool) -> KitResult<Vec<u8>> {
     let mut modifiers = Modifiers::default();
     let mut rest = key;
     // A lone `+` is a key.
-    while let Some((prefix, after)) = rest.split_once('+').filter(|(prefix, after)| !prefix.is_empty() && !after.is_empty()) {
+    while let Some((prefix, after)) =
+        rest.split_once('+').filter(|(prefix, after)| !prefix.is_empty() && !after.is_empty())
+    {
         match prefix.to_ascii_lowercase().as_str() {
             "ctrl" | "control" => modifiers.ctrl = true,
             "alt" | "meta" | "option" => modifiers.alt = true,

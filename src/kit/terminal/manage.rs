@@ -20,6 +20,7 @@ use super::session::Session;
 use super::sessions::Sessions;
 use super::shellwork::Job;
 use crate::kit::Instance;
+use crate::kit::body::SmallBody;
 use crate::kit::error::{KitError, KitResult};
 use crate::kit::params::Params;
 
@@ -50,12 +51,9 @@ pub async fn create(
     State(sessions): State<Arc<Sessions>>,
     Extension(Instance(instance)): Extension<Instance>,
     params: Params,
-    body: Bytes,
+    body: SmallBody,
 ) -> KitResult<Json<Value>> {
-    let body: Create = match body.iter().all(u8::is_ascii_whitespace) {
-        true => Create::default(),
-        false => serde_json::from_slice(&body).map_err(|error| KitError::bad_request(error.to_string()))?,
-    };
+    let body: Create = body.json_or_default()?;
     if body.desktop {
         return Err(KitError::not_built("desktop: this option of the terminal service is not built yet"));
     }

@@ -28,16 +28,13 @@ mod ws;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::routing::{delete, get, post};
 
 use super::error::KitError;
 use super::{Context, health};
 use sessions::Sessions;
-
-/// Largest JSON body, bytes.
-const BODY_LIMIT: usize = 1024 * 1024;
 
 /// The routes.
 pub fn router(context: Arc<Context>) -> Router {
@@ -54,7 +51,7 @@ pub fn router(context: Arc<Context>) -> Router {
         .route("/api/v1/terminal/sessions", get(manage::list))
         .route("/api/v1/terminal/history/{terminal_id}", get(manage::history))
         .route("/api/v1/terminal/raw", get(manage::raw))
-        .route("/api/v1/terminal/{terminal_id}", delete(manage::delete))
+        .route("/api/v1/terminal/{terminal_id}", delete(manage::delete).fallback(absent))
         .route("/api/v1/terminal/ws", get(ws::connect))
         .route("/api/v1/terminal/snapshot", get(automation::snapshot))
         .route("/api/v1/terminal/find", get(automation::find))
@@ -66,7 +63,6 @@ pub fn router(context: Arc<Context>) -> Router {
         .merge(system::router())
         .fallback(absent)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(sessions)
 }
 

@@ -114,6 +114,12 @@ impl Pty {
         self.foreground() == Some(self.pid)
     }
 
+    /// Whether whoever has the terminal edits its line itself, as shells do while they wait for one.
+    pub fn edits_lines(&self) -> bool {
+        let modes = rustix::termios::tcgetattr(self.master.get_ref().as_fd());
+        modes.is_ok_and(|modes| !modes.local_modes.contains(rustix::termios::LocalModes::ICANON))
+    }
+
     /// Signals the process group that has the terminal; says whether there was one.
     pub fn signal_foreground(&self, signal: Signal) -> bool {
         self.foreground().is_some_and(|group| rustix::process::kill_process_group(group, signal).is_ok())

@@ -136,18 +136,16 @@ impl Picture {
         lines
     }
 
-    /// Visits every line above the screen, oldest first, with its text, its formatted bytes and whether
-    /// it goes on in the next.
-    fn each_scrollback_line(&mut self, mut visit: impl FnMut(&vt100::Screen, u16)) {
+    /// Visits what lies above the screen, oldest first, a screenful at a time: the first so many rows of
+    /// the screen it is given.
+    fn each_scrollback_page(&mut self, mut visit: impl FnMut(&vt100::Screen, usize)) {
         let (rows, total) = (usize::from(self.size.rows), self.scrollback());
         let screen = self.parser.screen_mut();
         let mut left = total;
         while left > 0 {
             screen.set_scrollback(left);
             let here = left.min(rows);
-            for row in 0..here {
-                visit(screen, u16::try_from(row).unwrap_or(u16::MAX));
-            }
+            visit(screen, here);
             left -= here;
         }
         screen.set_scrollback(0);
@@ -158,7 +156,7 @@ impl Picture {
         let cols = self.size.cols;
         let mut lines = Vec::new();
         if above {
-            self.each_scrollback_line(|screen, row| lines.extend(screen.rows(0, cols).nth(row.into())));
+            self.each_scrollback_page(|screen, rows| lines.extend(screen.rows(0, cols).take(rows)));
         }
         if on_screen {
             lines.extend(self.screen().rows(0, cols));
@@ -180,12 +178,13 @@ impl Picture {
         let size = self.size;
         let mut bytes = b"\x1b[!p\x1b[?1049l\x1b[?1000;1002;1003;1005;1006l\x1b[m\x1b[H\x1b[2J\x1b[3J".to_vec();
         let mut count = 0usize;
-        self.each_scrollback_line(|screen, row| {
-            let line = screen.rows_formatted(0, size.cols).nth(row.into()).unwrap_or_default();
-            bytes.extend_from_slice(b"\x1b[m");
-            bytes.extend(line);
-            bytes.extend_from_slice(b"\x1b[m\r\n");
-            count += 1;
+        self.each_scrollback_page(|screen, rows| {
+            for line in screen.rows_formatted(0, size.cols).take(rows) {
+                bytes.extend_from_slice(b"\x1b[m");
+                bytes.extend(line);
+                bytes.extend_from_slice(b"\x1b[m\r\n");
+            }
+            count += rows;
         });
         if count > 0 {
             // Push what was printed off the screen, and not a line more.

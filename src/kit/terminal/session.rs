@@ -352,10 +352,8 @@ impl Session {
     pub fn execute(&mut self, job: Job) -> KitResult<()> {
         self.last_used = Instant::now();
         let command = job.command.clone();
-        let effects = self
-            .work
-            .enqueue(job, &self.pty)
-            .map_err(|_| KitError::busy("too many commands wait in this terminal session"))?;
+        let effects =
+            self.work.enqueue(job).map_err(|_| KitError::busy("too many commands wait in this terminal session"))?;
         self.apply(effects);
         self.history.push_back(command);
         if self.history.len() > HISTORY_LIMIT {

@@ -185,7 +185,8 @@ impl Inner {
             let expired = ended_for > KEEP && !(command.on_pty() && sessions.contains_key(&command.terminal_id));
             let too_much = count >= COMMAND_LIMIT || weight > OUTPUT_LIMIT;
             // What has just ended is still to be collected.
-            if !expired && !(too_much && ended_for > Duration::from_secs(1)) {
+            let collected = ended_for > Duration::from_secs(1);
+            if !(expired || too_much && collected) {
                 return true;
             }
             weight -= command.weight();

@@ -11,29 +11,35 @@
 //! S, P and B are the marks *started*, *done* and *ready* of [`super::marker`]. While *Typing*, output
 //! (the echo of our own line) is hidden; the command as asked is shown instead. A shell that has lost
 //! its hooks (`exec bash`) is noticed by its silence: what waits is typed when the shell has the
-//! terminal and has been quiet for [`QUIET`].
+//! terminal in its line editor's mode and has been quiet for [`QUIET`], or, where there is no line
+//! editor, for [`LONG_QUIET`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::command::{Channel, Command, Status};
 use super::integration::{Integration, Surroundings};
 use super::marker::Mark;
+use super::pipes::Abort;
 use super::pty::Pty;
 
-/// Silence after which a shell without a mark is taken for ready.
+/// Silence after which a shell that edits a line without a mark is taken for ready.
 const QUIET: Duration = Duration::from_millis(1500);
+/// The same for a shell that does not edit lines.
+const LONG_QUIET: Duration = Duration::from_secs(10);
 /// From *done* to the prompt, at most.
 const PROMPT: Duration = Duration::from_millis(300);
 /// For the shell to redraw an erased line.
 const CLEARING: Duration = Duration::from_millis(50);
 /// For the shell to begin what was typed.
-const TAKE_UP: Duration = Duration::from_secs(5);
+const TAKE_UP: Duration = Duration::from_secs(15);
 /// From a polite signal to the next step.
 const GRACE: Duration = Duration::from_secs(2);
+/// Between looks whether the signal went to a program that had just ended.
+const AGAIN: Duration = Duration::from_millis(250);
 /// Commands that may wait in one session.
 const QUEUE_LIMIT: usize = 256;
 /// Most of a command that is shown in place of its echo, bytes.
@@ -65,8 +71,31 @@ enum Stage {
 struct Running {
     command: Arc<Command>,
     deadline: Option<Instant>,
-    /// Why it was told to stop, and when the next step is due.
-    stop: Option<(Status, Instant)>,
+    stop: Option<Stop>,
+}
+
+/// A command was told to stop.
+#[derive(Debug)]
+struct Stop {
+    /// Why.
+    status: Status,
+    /// The process group that was told.
+    group: Option<Pid>,
+    /// When to look next.
+    due: Instant,
+    /// When politeness ends.
+    patience: Instant,
+    /// Whether SIGKILL follows.
+    hard: bool,
+}
+
+impl Stop {
+    fn send(status: Status, signal: Signal, hard: bool, pty: &Pty) -> Self {
+        let now = Instant::now();
+        let group = pty.foreground();
+        pty.signal_foreground(signal);
+        Self { status, group, due: now + AGAIN, patience: now + GRACE, hard }
+    }
 }
 
 /// What the driver must do after a step.
@@ -134,12 +163,12 @@ impl ShellWork {
     }
 
     /// Puts a command in line; gives it back when the line is full.
-    pub fn enqueue(&mut self, job: Job, pty: &Pty) -> Result<Effects, Job> {
+    pub fn enqueue(&mut self, job: Job) -> Result<Effects, Job> {
         if self.queue.len() >= QUEUE_LIMIT {
             return Err(job);
         }
         self.queue.push_back(job);
-        Ok(self.next(pty))
+        Ok(self.next())
     }
 
     /// Output that is no mark. Returns what may be shown.
@@ -170,7 +199,7 @@ impl ShellWork {
                 match &self.stage {
                     Stage::Typing { .. } => return Effects::default(),
                     Stage::Running(running) => {
-                        let status = running.stop.map_or(Status::Completed, |(status, _)| status);
+                        let status = running.stop.as_ref().map_or(Status::Completed, |stop| stop.status);
                         running.command.finish(status, Some(exit_code));
                     }
                     _ => {}
@@ -187,33 +216,36 @@ impl ShellWork {
                     return Effects::default();
                 }
                 self.stage = Stage::Ready;
-                self.next(pty)
+                self.next()
             }
         }
     }
 
     /// Keys of a user. Returns those that may be sent now.
     pub fn input(&mut self, keys: &[u8]) -> Vec<u8> {
-        let enter = keys.iter().any(|key| matches!(key, b'\r' | b'\n'));
-        match self.stage {
-            Stage::Typing { .. } | Stage::Clearing { .. } => {
-                let room = 64 * 1024 - self.held_input.len().min(64 * 1024);
-                self.held_input.extend_from_slice(&keys[..keys.len().min(room)]);
-                return Vec::new();
-            }
-            Stage::Ready if enter => {
-                self.stage = Stage::Foreign;
-                self.half_typed = false;
-            }
-            Stage::Ready => self.half_typed = true,
-            _ if enter => self.typed_ahead = true,
-            _ => {}
+        if keys.is_empty() {
+            return Vec::new();
         }
+        if matches!(self.stage, Stage::Typing { .. } | Stage::Clearing { .. }) {
+            let room = 64 * 1024 - self.held_input.len().min(64 * 1024);
+            self.held_input.extend_from_slice(&keys[..keys.len().min(room)]);
+            return Vec::new();
+        }
+        let is_enter = |key: &u8| matches!(key, b'\r' | b'\n');
+        if keys.iter().any(is_enter) {
+            if matches!(self.stage, Stage::Ready) {
+                self.stage = Stage::Foreign;
+            } else {
+                self.typed_ahead = true;
+            }
+        }
+        // Whatever the stage: it may yet end up on the shell's line, and must never become part of ours.
+        self.half_typed = !keys.last().is_some_and(is_enter);
         keys.to_vec()
     }
 
-    /// Asks the command to end: politely, or with SIGKILL. False when it is not here.
-    pub fn abort(&mut self, id: &str, force: bool, pty: &Pty) -> bool {
+    /// Asks the command to end. False when it is not here.
+    pub fn abort(&mut self, id: &str, how: Abort, pty: &Pty) -> bool {
         if let Some(at) = self.queue.iter().position(|job| job.command.id == id) {
             if let Some(job) = self.queue.remove(at) {
                 job.command.finish(Status::Aborted, None);
@@ -227,8 +259,8 @@ impl ShellWork {
                 true
             }
             Stage::Running(running) if running.command.id == id => {
-                running.stop = Some((Status::Aborted, Instant::now() + GRACE));
-                pty.signal_foreground(if force { Signal::KILL } else { Signal::INT });
+                let signal = if how == Abort::Kill { Signal::KILL } else { Signal::INT };
+                running.stop = Some(Stop::send(Status::Aborted, signal, how != Abort::Interrupt, pty));
                 true
             }
             _ => false,
@@ -241,10 +273,7 @@ impl ShellWork {
             Stage::Prompting { since } => Some(*since + PROMPT),
             Stage::Clearing { since } => Some(*since + CLEARING),
             Stage::Typing { since, .. } => Some(*since + TAKE_UP),
-            Stage::Running(running) => match running.stop {
-                Some((_, next_step)) => Some(next_step),
-                None => running.deadline,
-            },
+            Stage::Running(running) => running.stop.as_ref().map(|stop| stop.due).or(running.deadline),
             Stage::Starting | Stage::Foreign if !self.queue.is_empty() => {
                 Some((self.last_output + QUIET).max(Instant::now() + Duration::from_millis(100)))
             }
@@ -254,28 +283,29 @@ impl ShellWork {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant, pty: &Pty) -> Effects {
+        let seems_ready = !self.queue.is_empty() && self.seems_ready(now, pty);
         match &mut self.stage {
             Stage::Prompting { since } if now >= *since + PROMPT => {
                 self.stage = Stage::Ready;
-                self.next(pty)
+                self.next()
             }
             Stage::Clearing { since } if now >= *since + CLEARING => {
                 self.stage = Stage::Ready;
-                self.next(pty)
+                self.next()
             }
             Stage::Typing { job, since, hidden } if now >= *since + TAKE_UP => {
                 tracing::warn!(command = job.command.id, "the shell did not take the command");
                 job.command.finish(Status::Failed, None);
+                // It has been told to have failed, so it must not run later.
+                self.integration.unstage();
                 let show = std::mem::take(hidden);
                 self.stage = Stage::Foreign;
                 Effects { show, send: std::mem::take(&mut self.held_input) }
             }
             Stage::Running(_) => self.overdue(now, pty),
-            Stage::Starting | Stage::Foreign
-                if !self.queue.is_empty() && now >= self.last_output + QUIET && pty.shell_has_it() =>
-            {
+            Stage::Starting | Stage::Foreign if seems_ready => {
                 self.stage = Stage::Ready;
-                self.next(pty)
+                self.next()
             }
             _ => Effects::default(),
         }
@@ -286,7 +316,7 @@ impl ShellWork {
         match std::mem::replace(&mut self.stage, Stage::Foreign) {
             Stage::Typing { job, .. } => job.command.finish(Status::Failed, exit_code),
             Stage::Running(running) => {
-                let status = running.stop.map_or(Status::Failed, |(status, _)| status);
+                let status = running.stop.map_or(Status::Failed, |stop| stop.status);
                 running.command.finish(status, exit_code);
             }
             _ => {}
@@ -296,8 +326,14 @@ impl ShellWork {
         }
     }
 
+    /// Whether a shell that says nothing waits for a line all the same.
+    fn seems_ready(&self, now: Instant, pty: &Pty) -> bool {
+        let quiet = now.saturating_duration_since(self.last_output);
+        pty.shell_has_it() && (quiet >= LONG_QUIET || quiet >= QUIET && pty.edits_lines())
+    }
+
     /// Types the next command if the shell is ready for it.
-    fn next(&mut self, pty: &Pty) -> Effects {
+    fn next(&mut self) -> Effects {
         if !matches!(self.stage, Stage::Ready) || self.queue.is_empty() {
             return Effects::default();
         }
@@ -315,7 +351,7 @@ impl ShellWork {
             Err(error) => {
                 job.command.keep(Channel::Stderr, format!("cowl: cannot stage the command: {error}\n").as_bytes());
                 job.command.finish(Status::Failed, None);
-                self.next(pty)
+                self.next()
             }
         }
     }
@@ -342,8 +378,7 @@ impl ShellWork {
             Running { command: job.command, deadline: job.time_limit.map(|limit| now + limit), stop: None };
         if job.time_limit == Some(Duration::ZERO) {
             // Aborted while it was typed.
-            running.stop = Some((Status::Aborted, now + GRACE));
-            pty.signal_foreground(Signal::INT);
+            running.stop = Some(Stop::send(Status::Aborted, Signal::INT, false, pty));
         }
         self.stage = Stage::Running(running);
         Effects { show, send: std::mem::take(&mut self.held_input) }
@@ -352,27 +387,34 @@ impl ShellWork {
     /// Time is up for the running command, or for its answer to a signal.
     fn overdue(&mut self, now: Instant, pty: &Pty) -> Effects {
         let Stage::Running(running) = &mut self.stage else { return Effects::default() };
-        match running.stop {
-            None if running.deadline.is_some_and(|deadline| now >= deadline) => {
+        let Some(stop) = &mut running.stop else {
+            if running.deadline.is_some_and(|deadline| now >= deadline) {
                 running.command.finish(Status::TimedOut, None);
-                running.stop = Some((Status::TimedOut, now + GRACE));
+                running.stop = Some(Stop::send(Status::TimedOut, Signal::INT, true, pty));
+            }
+            return Effects::default();
+        };
+        if now < stop.due {
+            return Effects::default();
+        }
+        let group = pty.foreground();
+        if now < stop.patience {
+            stop.due = now + AGAIN;
+            if group != stop.group {
+                // The program told had just ended, and its script went on to another.
+                stop.group = group;
                 pty.signal_foreground(Signal::INT);
             }
-            Some((status, due)) if now >= due => {
-                if pty.shell_has_it() {
-                    // Not a program any more but a shell without our hooks.
-                    running.command.finish(status, None);
-                    self.integration.hooks_lost();
-                    self.stage = Stage::Foreign;
-                } else {
-                    if status == Status::TimedOut {
-                        pty.signal_foreground(Signal::KILL);
-                    }
-                    // An aborted command may take its time; a second abort can be forceful.
-                    running.stop = Some((status, now + GRACE));
-                }
-            }
-            _ => {}
+            return Effects::default();
+        }
+        stop.due = now + GRACE;
+        if group == Some(pty.pid) {
+            // Not a program any more but a shell without our hooks.
+            running.command.finish(stop.status, None);
+            self.integration.hooks_lost();
+            self.stage = Stage::Foreign;
+        } else if stop.hard {
+            pty.signal_foreground(Signal::KILL);
         }
         Effects::default()
     }

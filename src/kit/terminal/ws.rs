@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use super::session::{Ended, SessionHandle};
 use super::sessions::Sessions;
 use super::shellwork::Job;
 use crate::kit::Instance;
-use crate::kit::error::KitResult;
+use crate::kit::error::{KitError, KitResult};
 use crate::kit::params::Params;
 
 /// For the first frame with the client's size.
@@ -40,8 +41,9 @@ pub async fn connect(
     State(sessions): State<Arc<Sessions>>,
     Extension(Instance(instance)): Extension<Instance>,
     params: Params,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> KitResult<Response> {
+    let upgrade = upgrade.map_err(|error| KitError::new(error.status(), error.body_text()))?;
     // A host of index 0 has no session of its own: it gets a new one each time.
     let nameless = instance == 0 && matches!(params.text("terminal_id"), None | Some("0"));
     let ephemeral = params.flag("ephemeral", false)? || nameless;

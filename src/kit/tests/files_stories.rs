@@ -20,13 +20,21 @@ async fn a_file_is_written_and_read_back_by_every_spelling() {
     assert_eq!(house.files("PUT", &format!("{encoded}?append=true"), b"four\n").await.ok()["size"], 11);
     let whole = encoded.strip_prefix("/api/v1/files").unwrap();
     let escaped = whole.replace('/', "%2F");
-    for url in [encoded.clone(), format!("/api/v1/files//{whole}"), format!("/api/v1/files/{escaped}?sort=name&limit=100&timeout="), whole.to_owned()] {
+    for url in [
+        encoded.clone(),
+        format!("/api/v1/files//{whole}"),
+        format!("/api/v1/files/{escaped}?sort=name&limit=100&timeout="),
+        whole.to_owned(),
+    ] {
         let answer = house.files("GET", &url, b"").await;
         assert_eq!((answer.status, answer.text().as_str()), (200, "three\nfour\n"), "{url}");
         assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
     }
     let lines = house.files("GET", &format!("{encoded}?lines=-1"), b"").await;
-    assert_eq!((lines.text().as_str(), &lines.headers["x-line-range"], &lines.headers["x-total-lines"]), ("four\n", &"2-2".parse().unwrap(), &"2".parse().unwrap()));
+    assert_eq!(
+        (lines.text().as_str(), &lines.headers["x-line-range"], &lines.headers["x-total-lines"]),
+        ("four\n", &"2-2".parse().unwrap(), &"2".parse().unwrap())
+    );
     assert_eq!(house.files("GET", &format!("{encoded}?base64"), b"").await.text(), "dGhyZWUKZm91cgo=");
     assert_eq!(house.files("GET", &format!("{encoded}?sha256"), b"").await.text().len(), 64);
     let head = house.files("HEAD", whole, b"").await;
@@ -42,7 +50,10 @@ async fn ranges_and_validators_work_for_media_players() {
     std::fs::write(&path, b"0123456789").unwrap();
     let get = async |headers: &[(&str, &str)]| house.call("files", "GET", &rest(&path), headers, Vec::new()).await;
     let part = get(&[("range", "bytes=-3")]).await;
-    assert_eq!((part.status, part.text().as_str(), &part.headers["content-range"]), (206, "789", &"bytes 7-9/10".parse().unwrap()));
+    assert_eq!(
+        (part.status, part.text().as_str(), &part.headers["content-range"]),
+        (206, "789", &"bytes 7-9/10".parse().unwrap())
+    );
     assert_eq!(part.headers["content-type"], "video/mp4");
     let beyond = get(&[("range", "bytes=10-")]).await;
     assert_eq!((beyond.status, &beyond.headers["content-range"]), (416, &"bytes */10".parse().unwrap()));
@@ -106,15 +117,41 @@ async fn an_upload_that_breaks_off_changes_nothing() {
     }
 }
 
+/// A file system of 1 MiB, as long as it lives.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: std::path::PathBuf) -> Self {
+        std::fs::create_dir(&at).unwrap();
+        let options = c"size=1m,mode=755";
+        rustix::mount::mount("tmpfs", &at, "tmpfs", rustix::mount::MountFlags::empty(), options).unwrap();
+        Self(at)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_says_so_and_keeps_the_old_file() {
     let house = House::open();
-    // A tmpfs of 1 MiB in a mount namespace of its own cannot be had in a test thread; a limit can.
-    let path = std::path::Path::new("/dev/full");
-    // The device that is always full is not served at all, on purpose.
-    house.files("PUT", &rest(path), b"x").await.refused(403);
-    let error = std::io::Error::from_raw_os_error(libc::ENOSPC);
-    assert_eq!(crate::kit::KitError::from_io("x", &error).status, 507);
+    let disk = SmallDisk::mount(house.files_dir().join("disk"));
+    let path = disk.0.join("file");
+    house.files("PUT", &rest(&path), b"old").await.ok();
+    for query in ["", "?append=true"] {
+        house.files("PUT", &format!("{}{query}", rest(&path)), &vec![b'x'; 3 << 20]).await.refused(507);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old", "{query}");
+    }
+    assert_eq!(std::fs::read_dir(&disk.0).unwrap().count(), 1, "a draft was left behind");
+    // Moving across file systems works by copying.
+    let away = house.files_dir().join("away");
+    let url = format!("/api/v1/files/move/{}?move_to={}", path.display(), away.display());
+    house.files("POST", &url, b"").await.ok();
+    assert!(!path.exists());
+    assert_eq!(std::fs::read(&away).unwrap(), b"old");
 }
 
 #[tokio::test]
@@ -145,13 +182,15 @@ async fn directories_are_made_listed_copied_moved_and_removed() {
     let house = House::open();
     let dir = house.files_dir();
     let at = |name: &str| rest(&dir.join(name));
-    let query = |verb: &str, name: &str, rest_of: &str| format!("/api/v1/files/{verb}/{}?{rest_of}", dir.join(name).display());
+    let query =
+        |verb: &str, name: &str, rest_of: &str| format!("/api/v1/files/{verb}/{}?{rest_of}", dir.join(name).display());
     let plain = |name: &str| dir.join(name).display().to_string();
     assert_eq!(house.files("POST", &format!("{}?mkdir=true", at("d/e")), b"").await.status, 201);
     house.files("PUT", &at("d/e/f.txt"), b"text").await.ok();
     symlink("e", dir.join("d/link")).unwrap();
     let listing = house.files("GET", &at("d"), b"").await.ok();
-    let names: Vec<_> = listing["paths"].as_array().unwrap().iter().map(|e| (e["name"].clone(), e["path_type"].clone())).collect();
+    let names: Vec<_> =
+        listing["paths"].as_array().unwrap().iter().map(|e| (e["name"].clone(), e["path_type"].clone())).collect();
     assert_eq!(names, [(json!("e"), json!("Dir")), (json!("link"), json!("SymlinkDir"))]);
     assert_eq!(listing["kind"], "Index");
     let stat = house.files("GET", &query("stat", "d/link", ""), b"").await.ok();
@@ -199,8 +238,14 @@ async fn files_are_found_by_name_and_content() {
     let found = get(format!("/api/v1/files/grep/{base}?pattern=two+NEEDLE&ignore_case=true&context=1")).await.ok();
     assert_eq!(found["total_matches"], 1);
     let hit = &found["matches"][0];
-    assert_eq!((&hit["line_number"], &hit["context_before"], &hit["context_after"]), (&json!(2), &json!(["one"]), &json!(["three"])));
-    assert_eq!(get(format!("/api/v1/files/grep/{base}?pattern=needle&glob=*.ts&max_matches=1")).await.ok()["truncated"], true);
+    assert_eq!(
+        (&hit["line_number"], &hit["context_before"], &hit["context_after"]),
+        (&json!(2), &json!(["one"]), &json!(["three"]))
+    );
+    assert_eq!(
+        get(format!("/api/v1/files/grep/{base}?pattern=needle&glob=*.ts&max_matches=1")).await.ok()["truncated"],
+        true
+    );
     get(format!("/api/v1/files/grep/{base}?pattern=(")).await.refused(400);
     get(format!("/api/v1/files/glob/{base}")).await.refused(400);
 }

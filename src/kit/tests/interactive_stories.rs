@@ -71,10 +71,13 @@ impl Viewer {
             while !self.text().contains(text) {
                 let left = end - tokio::time::Instant::now();
                 assert!(self.closed.is_none() && self.take(left).await, "{caller}: no {text:?} in {}", self.text());
+                // Whatever is there already, before the next look.
+                while self.closed.is_none() && self.take(Duration::from_millis(1)).await {}
             }
         }
     }
 
+    /// Reads until nothing comes for a moment.
     async fn settle(&mut self) {
         while self.closed.is_none() && self.take(Duration::from_millis(300)).await {}
     }
@@ -106,7 +109,8 @@ async fn a_half_typed_line_does_not_spoil_a_command() {
     assert_eq!(house.run("echo ready").await["stdout"], "ready\n");
     viewer.send("0rm -rf /this-is-only-half-ty").await;
     viewer.until("half-ty").await;
-    assert_eq!(house.run("echo clean").await["stdout"], "clean\n");
+    let clean = house.run("echo clean").await;
+    assert_eq!(clean["stdout"], "clean\n", "{clean} {}", viewer.text());
     // Keys that come while a command runs go to it.
     let waiting = house.terminal("POST", "execute", json!({ "command": "read -r x; echo got $x", "timeout": 20 }));
     let typing = async {
@@ -204,7 +208,7 @@ async fn programs_drive_a_screen_with_keys_pastes_and_waits() {
     let created = house.terminal("POST", "create", json!({ "terminal_id": "7", "cols": 60, "rows": 10 })).await.ok();
     assert_eq!((&created["terminal_id"], &created["shell_ready"]), (&json!("7"), &json!(true)));
     let at = |what: &str| format!("{what}?terminal_id=7");
-    house.terminal("POST", &at("write"), json!({ "input": "echo 'a\u{1b}[7mb\u{1b}[m'; tput cols" })).await.ok();
+    house.terminal("POST", &at("write"), json!({ "input": "printf 'a\\033[7mb\\033[m\\n'; tput cols" })).await.ok();
     let wait = json!({ "mode": "regex", "pattern": "^60", "timeout_ms": 10000 });
     let waited = house.terminal("POST", &at("wait"), wait).await.ok();
     assert_eq!(waited["status"], "matched", "{waited}");

@@ -92,7 +92,11 @@ impl House {
         let work = async {
             let response = sender.send_request(request.body(Full::new(Bytes::from(body))).unwrap()).await.unwrap();
             let (parts, body) = response.into_parts();
-            Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
+            Answer {
+                status: parts.status.as_u16(),
+                headers: parts.headers,
+                body: body.collect().await.unwrap().to_bytes(),
+            }
         };
         let answer = tokio::time::timeout(Duration::from_secs(60), work).await.expect("no answer in time");
         connection.abort();
@@ -156,7 +160,8 @@ async fn health_has_its_nine_fields_and_everything_is_open_to_other_origins() {
         assert_eq!(health["service"], format!("cowl-{service}"));
         assert_eq!((health["ip"].as_str(), health["userAgent"].as_str()), (Some("192.0.2.7"), Some("test")));
     }
-    let headers = [("origin", "https://x"), ("access-control-request-method", "PUT"), ("access-control-request-headers", "x-a")];
+    let headers =
+        [("origin", "https://x"), ("access-control-request-method", "PUT"), ("access-control-request-headers", "x-a")];
     let preflight = house.call("files", "OPTIONS", "/api/v1/files/etc", &headers, Vec::new()).await;
     assert_eq!((preflight.status, &preflight.headers["access-control-allow-headers"]), (204, &"x-a".parse().unwrap()));
 }

@@ -119,7 +119,10 @@ async fn a_shell_replaced_by_another_is_survived() {
 async fn a_plain_sh_works_like_bash() {
     let house = House::open();
     let run = async |command: &str| {
-        house.terminal("POST", "execute?terminal_id=2&shell=sh", json!({ "command": command, "timeout": 20 })).await.ok()
+        house
+            .terminal("POST", "execute?terminal_id=2&shell=sh", json!({ "command": command, "timeout": 20 }))
+            .await
+            .ok()
     };
     assert_eq!(run("cd /usr; A='x y'; false").await["exit_code"], 1);
     assert_eq!(run("pwd; echo \"$A\"").await["stdout"], "/usr\nx y\n");
@@ -131,8 +134,9 @@ async fn a_plain_sh_works_like_bash() {
 #[tokio::test]
 async fn ephemeral_commands_keep_stdout_and_stderr_apart() {
     let house = House::open();
-    let result =
-        house.terminal("POST", "execute?ephemeral=true", json!({ "command": "echo out; echo err >&2; tty; exit 5" })).await;
+    let result = house
+        .terminal("POST", "execute?ephemeral=true", json!({ "command": "echo out; echo err >&2; tty; exit 5" }))
+        .await;
     let result = result.ok();
     assert_eq!((&result["stdout"], &result["stderr"]), (&json!("out\nnot a tty\n"), &json!("err\n")));
     assert_eq!((&result["exit_code"], &result["status"]), (&json!(5), &json!("completed")));
@@ -141,7 +145,8 @@ async fn ephemeral_commands_keep_stdout_and_stderr_apart() {
     assert_eq!(house.terminal("POST", "execute?ephemeral=true", late).await.ok()["status"], "timed_out");
     // A background program that holds the pipes does not hold the reply.
     let started = Instant::now();
-    let left = house.terminal("POST", "execute?ephemeral=true", json!({ "command": "sleep 30 & echo done" })).await.ok();
+    let left =
+        house.terminal("POST", "execute?ephemeral=true", json!({ "command": "sleep 30 & echo done" })).await.ok();
     assert_eq!(left["stdout"], "done\n");
     assert!(started.elapsed() < Duration::from_secs(10));
 }
@@ -169,7 +174,8 @@ async fn a_user_is_taken_from_the_container_and_checked() {
     let house = House::open();
     let answer = house.terminal("POST", "execute?ephemeral=true&user=nobody", json!({ "command": "id -un" })).await;
     assert_eq!(answer.ok()["stdout"], "nobody\n");
-    let answer = house.terminal("POST", "execute?terminal_id=3&user=nobody", json!({ "command": "id -un; id -Gn" })).await;
+    let answer =
+        house.terminal("POST", "execute?terminal_id=3&user=nobody", json!({ "command": "id -un; id -Gn" })).await;
     assert_eq!(answer.ok()["stdout"], "nobody\nnogroup\n");
     let message = house.terminal("POST", "execute?user=no-one-here", json!({ "command": "id" })).await.refused(400);
     assert!(message.contains("no-one-here"));
@@ -212,7 +218,8 @@ async fn a_stream_tells_output_as_it_comes_and_ends_with_the_result() {
     // Through a session, and more than any queue holds on pipes.
     let answer = house.terminal("POST", "execute?stream=true", json!({ "command": "echo in session" })).await.text();
     assert!(answer.contains(r#"{"type":"stdout","data":"in session\n"}"#), "{answer}");
-    let flood = house.terminal("POST", query, json!({ "command": "head -c 20000000 /dev/zero | tr '\\0' x" })).await.text();
+    let flood =
+        house.terminal("POST", query, json!({ "command": "head -c 20000000 /dev/zero | tr '\\0' x" })).await.text();
     let text = |line: &str| match serde_json::from_str(line).unwrap() {
         StreamLine::Stdout { data } => data.len(),
         _ => 0,
@@ -258,7 +265,8 @@ async fn too_much_output_is_cut_and_said_so() {
 #[tokio::test]
 async fn processes_and_ports_are_those_of_the_machine() {
     let house = House::open();
-    let get = async |path: &str| house.call("terminal", "GET", &format!("/api/v1/system/{path}"), &[], Vec::new()).await;
+    let get =
+        async |path: &str| house.call("terminal", "GET", &format!("/api/v1/system/{path}"), &[], Vec::new()).await;
     let own = std::process::id();
     assert_eq!(get(&format!("processes/{own}")).await.ok()["pid"], own);
     let list = get("processes?sort=memory&limit=3").await.ok();

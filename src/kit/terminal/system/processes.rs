@@ -3,12 +3,12 @@
 use std::os::unix::fs::MetadataExt;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::Path;
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::kit::body::SmallBody;
 use crate::kit::error::{KitError, KitResult};
 use crate::kit::params::Params;
 
@@ -172,7 +172,7 @@ pub async fn one(Path(pid): Path<String>) -> KitResult<Json<Value>> {
 }
 
 /// `POST /api/v1/system/process/signal`: `{pid | name, signal, force}`. A name reaches all that bear it.
-pub async fn signal(bytes: Bytes) -> KitResult<Json<Value>> {
+pub async fn signal(body: SmallBody) -> KitResult<Json<Value>> {
     #[derive(Deserialize)]
     struct Body {
         pid: Option<i32>,
@@ -181,7 +181,7 @@ pub async fn signal(bytes: Bytes) -> KitResult<Json<Value>> {
         #[serde(default)]
         force: bool,
     }
-    let body: Body = serde_json::from_slice(&bytes).map_err(|error| KitError::bad_request(error.to_string()))?;
+    let body: Body = body.json()?;
     let signal = match (&body.signal, body.force) {
         (None, true) => Signal::KILL,
         (None, false) => Signal::TERM,
@@ -246,8 +246,7 @@ mod tests {
     fn a_name_with_parentheses_does_not_confuse_the_fields() {
         let text = "42 (a) b (c) S 7 42 42 0 -1 4194560 1 2 3 4 50 60 0 0 20 0 3 0 12345 1 2";
         let stat = Stat::parse(text).unwrap();
-        let expected =
-            Stat { name: "a) b (c".into(), state: 'S', ppid: 7, cpu_ticks: 110, threads: 3, start: 12345 };
+        let expected = Stat { name: "a) b (c".into(), state: 'S', ppid: 7, cpu_ticks: 110, threads: 3, start: 12345 };
         assert_eq!(stat, expected);
     }
 

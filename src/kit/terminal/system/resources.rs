@@ -53,7 +53,9 @@ fn disk() -> Option<Value> {
     let total = stat.f_blocks.saturating_mul(stat.f_frsize);
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let used = total.saturating_sub(stat.f_bfree.saturating_mul(stat.f_frsize));
-    Some(json!({ "path": "/", "total": total, "used": used, "available": free, "used_percent": percent(used, used + free) }))
+    Some(
+        json!({ "path": "/", "total": total, "used": used, "available": free, "used_percent": percent(used, used + free) }),
+    )
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
