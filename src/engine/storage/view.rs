@@ -358,4 +358,49 @@ mod tests {
         assert_eq!(d.names("/evil").len(), 401);
         assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
     }
+
+    #[test]
+    fn whatever_is_asked_for_only_files_of_the_tree_are_read() {
+        use proptest::prelude::*;
+        let d = Disk::new();
+        fs::write(d.scene.dir().join("secret"), "host").unwrap();
+        let up = "../".repeat(12);
+        for (i, target) in
+            ["/", "..", &up, "/usr/..", &format!("{up}{}", d.scene.dir().display()), "self"].iter().enumerate()
+        {
+            symlink(target, d.root("etc").join(format!("l{i}"))).unwrap();
+        }
+        let dir = d.scene.dir().to_str().unwrap().trim_start_matches('/').to_owned();
+        let known: Vec<String> =
+            ["/etc/passwd", "/etc/group", "/etc/os-release", "/bin/hello", "/usr/share/doc/README"]
+                .map(|p| d.text(p).unwrap())
+                .into();
+        let word = prop_oneof![
+            Just("..".to_owned()),
+            Just("etc".into()),
+            Just("usr".into()),
+            Just("bin".into()),
+            Just("passwd".into()),
+            Just("hello".into()),
+            Just("os-release".into()),
+            Just("secret".into()),
+            Just("image".into()),
+            Just(dir),
+            Just("rootfs".into()),
+            "l[0-5]",
+            "\\PC{0,5}",
+        ];
+        let mut runner =
+            proptest::test_runner::TestRunner::new(ProptestConfig { failure_persistence: None, ..Default::default() });
+        let paths = proptest::collection::vec(word, 0..10).prop_map(|words| words.join("/"));
+        runner
+            .run(&paths, |path| {
+                match d.text(&path) {
+                    Ok(text) => prop_assert!(known.contains(&text), "{path}: {text}"),
+                    Err(e) => prop_assert!(matches!(e, Error::NotFound(_)), "{path}: {e}"),
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
 }
