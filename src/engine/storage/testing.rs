@@ -128,6 +128,24 @@ pub fn config(state_dir: &Path) -> Config {
     }
 }
 
+/// Runs a shell script in the merged, writable `/usr` of a disk, as its running container would see
+/// it.
+pub fn in_merged_usr(pool: &Pool, disk: &Path, script: &str) {
+    let at = pool.root().join("tmp/merged");
+    fs::create_dir_all(&at).unwrap();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},redirect_dir=on,index=off,metacopy=off",
+        pool.lower_usr(disk).unwrap().display(),
+        disk.join("ovl/upper").display(),
+        disk.join("ovl/work").display()
+    );
+    let at = at.display();
+    // The mount's namespace, and so the mount, ends with the script.
+    let script = format!("mount -t overlay cowlt -o {options} {at}\ncd {at}\n{script}");
+    let done = std::process::Command::new("unshare").args(["-m", "sh", "-euc", &script]).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+}
+
 fn plant(root: &Path) {
     for dir in ["usr/bin", "usr/lib", "usr/share/doc", "etc", "var/log", "root", "home/user"] {
         fs::create_dir_all(root.join(dir)).unwrap();

@@ -163,10 +163,9 @@ mod tests {
     use std::io::Read;
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
-    use std::process::Command;
 
     use super::*;
-    use crate::engine::storage::testing::Scene;
+    use crate::engine::storage::testing::{Scene, in_merged_usr};
 
     struct Disk {
         scene: Scene,
@@ -200,21 +199,7 @@ mod tests {
 
         /// Does in the disk's merged `/usr` what a running container would.
         fn change_usr(&self, script: &str) {
-            let at = self.scene.dir().join("merged");
-            fs::create_dir_all(&at).unwrap();
-            let lower = self.scene.pool.lower_usr(&self.disk).unwrap();
-            let options = format!(
-                "lowerdir={},upperdir={},workdir={},redirect_dir=on,index=off,metacopy=off",
-                lower.display(),
-                self.disk.join("ovl/upper").display(),
-                self.disk.join("ovl/work").display()
-            );
-            let mount = format!(
-                "mount -t overlay cowlt -o {options} {0} && cd {0} && {{ {script}\n}}; r=$?; cd /; umount {0}; exit $r",
-                at.display()
-            );
-            let done = Command::new("unshare").args(["-m", "sh", "-euc", &mount]).output().unwrap();
-            assert!(done.status.success(), "{done:?}");
+            in_merged_usr(&self.scene.pool, &self.disk, script);
         }
     }
 
