@@ -57,7 +57,18 @@ pub fn command(program: &str) -> Command {
 /// either leaves no process and no mount behind.
 pub fn contained(program: &str) -> Command {
     let mut command = command("setpriv");
-    command.args(["--pdeathsig", "KILL", "--", "unshare", "--fork", "--kill-child", "--pid", "--mount", "--mount-proc", "--"]);
+    command.args([
+        "--pdeathsig",
+        "KILL",
+        "--",
+        "unshare",
+        "--fork",
+        "--kill-child",
+        "--pid",
+        "--mount",
+        "--mount-proc",
+        "--",
+    ]);
     command.arg(program);
     command
 }
@@ -230,6 +241,9 @@ fn wait(group: &mut Group, deadline: Duration) -> std::io::Result<Option<ExitSta
 }
 
 fn failed(program: &str, status: String, tail: &VecDeque<String>) -> Error {
+    if let Some(line) = tail.iter().find(|l| l.contains("No space left on device")) {
+        return Error::Full(format!("{program}: {line}"));
+    }
     let tail = tail.iter().map(String::as_str).collect::<Vec<_>>().join("; ");
     Error::Program { program: program.into(), status, tail }
 }

@@ -185,7 +185,7 @@ mod tests {
         fs::write(scene.pool.disk(&id).join("rootfs/etc/mine"), "x").unwrap();
         scene.pool.create_disk(&id, &image).unwrap();
         assert!(scene.pool.disk(&id).join("rootfs/etc/mine").exists());
-        assert_eq!(scene.pool.disks().unwrap(), [id.clone()]);
+        assert_eq!(scene.pool.disks().unwrap(), [id]);
         assert_eq!(
             scene.pool.lower_usr(&scene.pool.disk(&id)).unwrap(),
             scene.pool.root().join("images").join(&image).join("usr")

@@ -52,6 +52,8 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::error::Error;
+    use crate::engine::storage::pool::names;
     use crate::engine::storage::testing::Scene;
 
     #[test]
@@ -66,5 +68,29 @@ mod tests {
         assert_eq!(fs::read(first.join("cowl-kit")).unwrap(), b"version one");
         assert!(fs::write(first.join("cowl-kit"), "evil").is_err());
         assert_eq!(fs::metadata(first.join("cowl-kit")).unwrap().permissions().mode() & 0o777, 0o555);
+    }
+
+    #[test]
+    fn a_full_pool_fails_cleanly_and_recovers_when_something_is_deleted() {
+        let scene = Scene::of_size(256 << 20);
+        scene.plant();
+        let (id, exe) = (scene.disk(), scene.dir().join("kit"));
+        // Noise, for zeroes would compress to nothing.
+        let noise: Vec<u8> = (0..4 << 20).map(|_| rand::random()).collect();
+        fs::write(&exe, &noise).unwrap();
+        let mut hog = File::create(scene.pool.disk(&id).join("rootfs/hog")).unwrap();
+        while hog.write_all(&noise).and_then(|()| hog.sync_data()).is_ok() {}
+        drop(hog);
+        let e = scene.pool.install_kit(&exe).unwrap_err();
+        assert!(matches!(e, Error::Full(_)), "{e}");
+        assert!(names(&scene.pool.root().join("kit")).unwrap().is_empty());
+        assert!(names(&scene.pool.root().join("tmp")).unwrap().is_empty());
+        scene.pool.delete_disk(&id).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        // The kernel frees in the background.
+        while scene.pool.install_kit(&exe).is_err() {
+            assert!(std::time::Instant::now() < deadline, "space did not come back");
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
     }
 }

@@ -34,6 +34,11 @@ pub struct Scene {
 impl Scene {
     /// A pool without an image.
     pub fn empty() -> Self {
+        Self::of_size(4 << 30)
+    }
+
+    /// A pool without an image, of so many bytes.
+    pub fn of_size(bytes: u64) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
@@ -43,7 +48,7 @@ impl Scene {
         fs::create_dir(&state.0).unwrap();
         // A file of a fitting size is taken as it is, so no variable need be set in the test's
         // process.
-        fs::File::create(state.0.join("pool.img")).unwrap().set_len(4 << 30).unwrap();
+        fs::File::create(state.0.join("pool.img")).unwrap().set_len(bytes).unwrap();
         let mkfs = std::process::Command::new("mkfs.btrfs").arg("-q").arg(state.0.join("pool.img")).output().unwrap();
         assert!(mkfs.status.success(), "mkfs.btrfs (package btrfs-progs): {mkfs:?}");
         Self { pool: Pool::open(&config(&state.0)).unwrap(), state }
@@ -52,11 +57,16 @@ impl Scene {
     /// A pool with an image of tier `tiny`.
     pub fn new() -> Self {
         let scene = Self::empty();
-        let tree = Scratch::new(scene.pool.temporary("tiny"));
+        scene.plant();
+        scene
+    }
+
+    /// Adds an image of tier `tiny`.
+    pub fn plant(&self) {
+        let tree = Scratch::new(self.pool.temporary("tiny"));
         btrfs::create(tree.path()).unwrap();
         plant(tree.path());
-        scene.pool.adopt(tree, &new_id("tiny"), 1_700_000_000).unwrap();
-        scene
+        self.pool.adopt(tree, &new_id("tiny"), 1_700_000_000).unwrap();
     }
 
     /// The image's id.
@@ -116,6 +126,24 @@ pub fn config(state_dir: &Path) -> Config {
         cowl_exe: "/nonexistent/cowl".into(),
         kit_exe: "/nonexistent/cowl-kit".into(),
     }
+}
+
+/// Runs a shell script in the merged, writable `/usr` of a disk, as its running container would see
+/// it.
+pub fn in_merged_usr(pool: &Pool, disk: &Path, script: &str) {
+    let at = pool.root().join("tmp/merged");
+    fs::create_dir_all(&at).unwrap();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},redirect_dir=on,index=off,metacopy=off",
+        pool.lower_usr(disk).unwrap().display(),
+        disk.join("ovl/upper").display(),
+        disk.join("ovl/work").display()
+    );
+    let at = at.display();
+    // The mount's namespace, and so the mount, ends with the script.
+    let script = format!("mount -t overlay cowlt -o {options} {at}\ncd {at}\n{script}");
+    let done = std::process::Command::new("unshare").args(["-m", "sh", "-euc", &script]).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
 }
 
 fn plant(root: &Path) {

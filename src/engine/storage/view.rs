@@ -163,10 +163,9 @@ mod tests {
     use std::io::Read;
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
-    use std::process::Command;
 
     use super::*;
-    use crate::engine::storage::testing::Scene;
+    use crate::engine::storage::testing::{Scene, in_merged_usr};
 
     struct Disk {
         scene: Scene,
@@ -200,21 +199,7 @@ mod tests {
 
         /// Does in the disk's merged `/usr` what a running container would.
         fn change_usr(&self, script: &str) {
-            let at = self.scene.dir().join("merged");
-            fs::create_dir_all(&at).unwrap();
-            let lower = self.scene.pool.lower_usr(&self.disk).unwrap();
-            let options = format!(
-                "lowerdir={},upperdir={},workdir={},redirect_dir=on,index=off,metacopy=off",
-                lower.display(),
-                self.disk.join("ovl/upper").display(),
-                self.disk.join("ovl/work").display()
-            );
-            let mount = format!(
-                "mount -t overlay cowlt -o {options} {0} && cd {0} && {{ {script}\n}}; r=$?; cd /; umount {0}; exit $r",
-                at.display()
-            );
-            let done = Command::new("unshare").args(["-m", "sh", "-euc", &mount]).output().unwrap();
-            assert!(done.status.success(), "{done:?}");
+            in_merged_usr(&self.scene.pool, &self.disk, script);
         }
     }
 
@@ -357,5 +342,50 @@ mod tests {
         let started = std::time::Instant::now();
         assert_eq!(d.names("/evil").len(), 401);
         assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn whatever_is_asked_for_only_files_of_the_tree_are_read() {
+        use proptest::prelude::*;
+        let d = Disk::new();
+        fs::write(d.scene.dir().join("secret"), "host").unwrap();
+        let up = "../".repeat(12);
+        for (i, target) in
+            ["/", "..", &up, "/usr/..", &format!("{up}{}", d.scene.dir().display()), "self"].iter().enumerate()
+        {
+            symlink(target, d.root("etc").join(format!("l{i}"))).unwrap();
+        }
+        let dir = d.scene.dir().to_str().unwrap().trim_start_matches('/').to_owned();
+        let known: Vec<String> =
+            ["/etc/passwd", "/etc/group", "/etc/os-release", "/bin/hello", "/usr/share/doc/README"]
+                .map(|p| d.text(p).unwrap())
+                .into();
+        let word = prop_oneof![
+            Just("..".to_owned()),
+            Just("etc".into()),
+            Just("usr".into()),
+            Just("bin".into()),
+            Just("passwd".into()),
+            Just("hello".into()),
+            Just("os-release".into()),
+            Just("secret".into()),
+            Just("image".into()),
+            Just(dir),
+            Just("rootfs".into()),
+            "l[0-5]",
+            "\\PC{0,5}",
+        ];
+        let mut runner =
+            proptest::test_runner::TestRunner::new(ProptestConfig { failure_persistence: None, ..Default::default() });
+        let paths = proptest::collection::vec(word, 0..10).prop_map(|words| words.join("/"));
+        runner
+            .run(&paths, |path| {
+                match d.text(&path) {
+                    Ok(text) => prop_assert!(known.contains(&text), "{path}: {text}"),
+                    Err(e) => prop_assert!(matches!(e, Error::NotFound(_)), "{path}: {e}"),
+                }
+                Ok(())
+            })
+            .unwrap();
     }
 }

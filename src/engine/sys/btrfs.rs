@@ -274,7 +274,7 @@ pub fn is_read_only(path: &Path) -> io::Result<bool> {
     Ok(flags(open_dir(path)?.as_fd())? & SUBVOL_RDONLY != 0)
 }
 
-/// Makes a subvolume read-only. `EBUSY`-free only while nothing writes to it.
+/// Makes a subvolume read-only; files open for writing stay so.
 ///
 /// # Errors
 /// `EINVAL` when it is no subvolume.

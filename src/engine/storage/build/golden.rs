@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 use super::SUITE;
 use super::mirror::Mirror;
 use crate::engine::error::{Context, Result};
+use crate::engine::storage::pool::{names, remove};
 
 /// Run by /bin/sh inside the new root, with /proc, /sys and /dev there.
 pub const CHROOT: &str = include_str!("golden.sh");
@@ -85,13 +86,13 @@ fn write(root: &Path, name: &str, text: &str) -> Result<()> {
 }
 
 fn gone(root: &Path, name: &str) -> Result<()> {
-    super::super::pool::remove(&root.join(name))
+    remove(&root.join(name))
 }
 
 fn emptied(root: &Path, name: &str) -> Result<()> {
     let dir = root.join(name);
-    for entry in super::super::pool::names(&dir)? {
-        super::super::pool::remove(&dir.join(entry))?;
+    for entry in names(&dir)? {
+        remove(&dir.join(entry))?;
     }
     Ok(())
 }

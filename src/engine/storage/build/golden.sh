@@ -36,7 +36,8 @@ mkdir -p /etc/systemd/journald.conf.d
 printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=8M\n' > /etc/systemd/journald.conf.d/cowl.conf
 
 # Units that have no work in a container: hardware, the host's file systems, caches built below,
-# a login on a console that nobody sees.
+# a login on a console that nobody sees. /tmp stays on the disk: the kit answers before systemd
+# would mount a tmpfs over what was just written there, and memory is what a fleet is short of.
 for unit in \
     console-getty.service systemd-firstboot.service systemd-remount-fs.service \
     ldconfig.service systemd-journal-catalog-update.service systemd-update-done.service \
@@ -46,6 +47,7 @@ for unit in \
     systemd-initctl.socket systemd-initctl.service systemd-vconsole-setup.service \
     systemd-network-generator.service systemd-journald-audit.socket systemd-pstore.service \
     systemd-machine-id-commit.service systemd-journal-flush.service \
+    tmp.mount run-lock.mount \
     dev-hugepages.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount
 do
     ln -sf /dev/null "/etc/systemd/system/$unit"

@@ -209,7 +209,7 @@ fn bytes_in(dir: &Path) -> u64 {
 mod tests {
     use super::*;
     use crate::engine::storage::pool::names;
-    use crate::engine::storage::testing::{Scene, config};
+    use crate::engine::storage::testing::{Scene, config, in_merged_usr};
 
     #[test]
     fn an_unknown_tier_is_refused_at_once() {
@@ -294,6 +294,14 @@ mod tests {
         for dir in ["/dev", "/run", "/tmp", "/var/lib/apt/lists", "/var/cache/apt"] {
             assert!(pool.list(&disk, dir).unwrap().paths.is_empty(), "{dir}");
         }
+        // Files of both layers that share a number are taken for one by cp and mv.
+        in_merged_usr(
+            pool,
+            &disk,
+            "cp -a share/doc share/doc-copy; for f in bin/*; do [ -L $f ] || mv $f $f.new; done; for f in lib/*-linux-gnu/*.so*; do touch $f; done; \
+             cp bin/bash.new bin/bash; mv bin/dash.new bin/bash; \
+             [ -z \"$(find . -type f -links 1 -printf '%D:%i\\n' | sort | uniq -d)\" ]",
+        );
         timed("delete", &mut || pool.delete_disk(&id).unwrap());
     }
 

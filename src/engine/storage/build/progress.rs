@@ -156,7 +156,10 @@ impl<'a> Progress<'a> {
             self.bytes.1 += size;
             self.show_bytes(0);
         } else {
-            self.show(0.0, line.split_whitespace().skip(1).take(3).collect::<Vec<_>>().join(" "));
+            // An index, of about eight.
+            self.packages.1 += 1;
+            let share = self.packages.1 as f64 / 8.0;
+            self.show(share, line.split_whitespace().skip(1).take(3).collect::<Vec<_>>().join(" "));
         }
     }
 
