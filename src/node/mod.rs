@@ -12,7 +12,6 @@ pub mod lifecycle;
 pub mod machine;
 pub mod network;
 pub mod options;
-pub mod peer;
 pub mod reconcile;
 pub mod routes;
 pub mod run;

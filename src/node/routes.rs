@@ -41,6 +41,10 @@ impl Routes for NodeRoutes {
         }))
     }
 
+    fn may_reuse(&self, project: &ProjectId, id: &ContainerId) -> bool {
+        self.runs(project, id)
+    }
+
     fn api(&self) -> axum::Router {
         api::router(Arc::clone(&self.0))
     }

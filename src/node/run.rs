@@ -13,7 +13,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::dns::{DnsConfig, Resolver};
 use super::lifecycle::Wish;
 use super::machine::real::Real;
 use super::options::{self, Options};
@@ -35,11 +36,16 @@ use crate::api::ServerId;
 use crate::api::container::ContainerState;
 use crate::api::ids::EventId;
 use crate::engine::{self, Config, launch};
+use crate::proxy::route::GrammarError;
+use crate::proxy::tls::{Certificates, TlsError};
+use crate::proxy::{Grammar, Limits, Proxy, serve_tls, serve_unix};
 
 /// Name of the API's socket in the run directory.
 pub const SOCKET: &str = "node.sock";
 /// What drivers and requests in flight get when the node ends.
 const DRAIN: Duration = Duration::from_secs(20);
+/// Where containers see the node: their gateway.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// How many containers stop at once with `--stop-containers`.
 const STOPS_AT_ONCE: usize = 8;
 
@@ -82,6 +88,15 @@ pub enum StartError {
     /// The host or the pool could not be made ready.
     #[error(transparent)]
     Engine(#[from] engine::Error),
+    /// The certificate authority or its certificates are unusable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A domain or the server's name cannot be in a host name.
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
+    /// The resolver's port is not to be had.
+    #[error("cannot listen for containers' DNS on {GATEWAY}: {0}")]
+    Dns(io::Error),
     /// What runs could not be looked up.
     #[error("cannot take stock of the containers: {0}")]
     Reconcile(crate::api::ApiError),
@@ -111,7 +126,10 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let listen = tls.local_addr().map_err(at(&options.run_dir))?;
     let place = place(&store, &options, listen, claim.network, hint.into_iter().collect())?;
     let config = config(&options, claim.network)?;
-    let dns_port = dns_port(claim.network);
+    // The address comes into being with the first container; binding it needs no interface.
+    let gateway = (GATEWAY, 0).into();
+    let resolver = Resolver::bind(DnsConfig::new(gateway, place.domains.clone(), GATEWAY)).map_err(StartError::Dns)?;
+    let dns_port = resolver.local_addr().port();
     let machine = tokio::task::spawn_blocking(move || {
         let machine = Real::open(config.clone())?;
         launch::prepare_host(&config, dns_port)?;
@@ -122,7 +140,8 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let node = Node::new(store, Arc::new(machine), place, token);
     let work = reconcile::reconcile(&node).await.map_err(StartError::Reconcile)?;
     let socket = bind_socket(&options.run_dir.join(SOCKET))?;
-    serve(&node, &options, tls, socket, dns_port)?;
+    serve(&node, tls, socket)?;
+    node.tasks.spawn(resolver.serve(node.shutdown.clone()));
     images::begin(&node, options.test_image.clone()).await;
     node.tasks.spawn(reconcile::resume(Arc::clone(&node), work));
     node.tasks.spawn(snapshots::sweep(Arc::clone(&node)));
@@ -145,26 +164,17 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Starts the listeners. Each ends with the node.
-fn serve(
-    node: &Arc<Node>,
-    _options: &Options,
-    _tls: TcpListener,
-    socket: UnixListener,
-    _dns_port: u16,
-) -> Result<(), StartError> {
-    use crate::proxy::Routes;
-    let routes = NodeRoutes(Arc::clone(node));
-    // INTEGRATION: `proxy::serve_tls` on `tls`, `proxy::serve_unix` on `socket`, `dns::serve`.
-    let peer = super::peer::Peer::Unix { uid: 0, gid: 0, pid: None };
-    let router = routes.api().layer(axum::Extension(peer));
-    let stop = node.shutdown.clone();
-    node.tasks.spawn(async move {
-        let serving = axum::serve(socket, router).with_graceful_shutdown(async move { stop.cancelled().await });
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the socket is not served any more");
-        }
-    });
+/// Starts the proxy on its two doors. Each ends with the node.
+fn serve(node: &Arc<Node>, tls: TcpListener, socket: UnixListener) -> Result<(), StartError> {
+    let place = &node.place;
+    let grammar = Grammar::new(&place.domains, &place.server_name)?;
+    let ca_dir = place.state_dir.join("ca");
+    let certificates = Certificates::open(&ca_dir, &grammar)?.server_config()?;
+    let proxy = Proxy::new(Arc::new(NodeRoutes(Arc::clone(node))), grammar, Limits::default());
+    tls.set_nonblocking(true).map_err(at(&ca_dir))?;
+    let tls = tokio::net::TcpListener::from_std(tls).map_err(at(&ca_dir))?;
+    node.tasks.spawn(serve_tls(tls, certificates, proxy.clone(), node.shutdown.clone()));
+    node.tasks.spawn(serve_unix(socket, proxy, node.shutdown.clone()));
     Ok(())
 }
 
@@ -251,13 +261,6 @@ fn settle_network(store: &Store, asked: Option<engine::Ipv4Net>) -> Result<netwo
     .map_err(StartError::Network)?;
     store.set_meta("network", &claim.network.to_string())?;
     Ok(claim)
-}
-
-/// The resolver's port on 169.254.1.1: one per network, so that nodes side by side differ and a
-/// node that starts again finds containers' redirects still right.
-fn dns_port(network: engine::Ipv4Net) -> u16 {
-    let [first, second, ..] = network.address.octets();
-    20_000 + (u16::from(first) << 5) % 8_192 + u16::from(second)
 }
 
 fn place(
@@ -347,13 +350,6 @@ mod tests {
         let _first = lock(dir.path()).unwrap();
         let said = lock(dir.path()).unwrap_err().to_string();
         assert!(said.contains(&format!("pid {}", std::process::id())), "{said}");
-    }
-
-    #[test]
-    fn resolvers_of_nodes_side_by_side_have_ports_of_their_own() {
-        let ports: std::collections::BTreeSet<u16> =
-            (0..=255).map(|n| dns_port(format!("10.{n}.0.0/16").parse().unwrap())).collect();
-        assert_eq!(ports.len(), 256);
     }
 
     #[tokio::test]
