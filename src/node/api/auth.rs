@@ -20,7 +20,7 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use super::reply::Failure;
 use crate::api::ApiError;
 use crate::node::Node;
-use crate::node::peer::Peer;
+use crate::proxy::Peer;
 use crate::node::token::PREFIX;
 
 /// Longest delay of a refusal.

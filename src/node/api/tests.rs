@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::node::Node;
-use crate::node::peer::Peer;
+use crate::proxy::Peer;
 use crate::node::tests::TestBox;
 
 struct Client {

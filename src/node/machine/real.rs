@@ -1,15 +1,14 @@
 //! The machine as it is: every call goes to the engine.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::watch::{self, REPLY_MAX};
+use super::watch;
 use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
@@ -18,10 +17,7 @@ use crate::engine::launch::{self, ContainerSpec};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{self, Usage};
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
-use crate::engine::{Config, Result};
-
-/// How long a living shim takes at most to say how it is.
-const STATUS_DEADLINE: Duration = Duration::from_secs(5);
+use crate::engine::{self, Config, Result};
 
 /// The engine with its configuration and its open pool.
 #[derive(Debug)]
@@ -38,7 +34,7 @@ impl Real {
     /// # Errors
     /// Those of [`Pool::open`] and of [`Pool::install_kit`].
     pub fn open(config: Config) -> Result<Self> {
-        let pool = crate::engine::open_pool(&config)?;
+        let pool = engine::open_pool(&config)?;
         let kit_dir = pool.install_kit(&config.kit_exe)?;
         Ok(Self { config, pool, kit_dir })
     }
@@ -48,23 +44,6 @@ impl Real {
             Tree::Disk(id) => self.pool.disk(id),
             Tree::Snapshot(id, name) => self.pool.snapshot(id, name),
         }
-    }
-}
-
-/// Asks the shim behind `socket` for its status.
-fn ask_status(socket: &Path) -> io::Result<Status> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(STATUS_DEADLINE))?;
-    stream.set_write_timeout(Some(STATUS_DEADLINE))?;
-    let mut request = serde_json::to_vec(&Request::Status)?;
-    request.push(b'\n');
-    stream.write_all(&request)?;
-    let mut line = String::new();
-    BufReader::new(stream.take(REPLY_MAX)).read_line(&mut line)?;
-    match serde_json::from_str(&line)? {
-        Reply::Status(status) => Ok(status),
-        Reply::Ok => Err(io::Error::other("the shim answered ok to a question for its status")),
-        Reply::Error { message, .. } => Err(io::Error::other(message)),
     }
 }
 
@@ -111,7 +90,10 @@ impl Machine for Real {
     }
 
     fn status(&self, id: &ContainerId) -> Option<Status> {
-        ask_status(&launch::shim_socket(&self.config, id)).ok()
+        match launch::request(&self.config, id, &Request::Status) {
+            Ok(Reply::Status(status)) => Some(status),
+            _ => None,
+        }
     }
 
     fn watch(&self, id: &ContainerId) -> mpsc::Receiver<Event> {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::engine::shim::protocol::{Event, Reply, Request};
 
 /// Longest line a shim may send, in bytes: a console tail is part of one.
-pub(super) const REPLY_MAX: u64 = 1 << 20;
+const REPLY_MAX: u64 = 1 << 20;
 
 /// Forwards a shim's events until it goes, or until nobody listens any more.
 pub(super) fn watch(socket: PathBuf) -> mpsc::Receiver<Event> {
