@@ -139,8 +139,8 @@ mod tests {
         let at = String::from("/run/cowl/node.sock");
         assert_eq!(Fail::from(client::Error::NoNode { at: at.clone() }).code(), 3);
         assert_eq!(Fail::from(client::Error::Permission { at }).code(), 4);
-        assert_eq!(Fail::from(client::Error::Api(ApiError::new(403, "no"))).code(), 4);
-        assert_eq!(Fail::from(client::Error::Api(ApiError::new(404, "no"))).code(), 1);
+        assert_eq!(Fail::from(client::Error::from(ApiError::new(403, "no"))).code(), 4);
+        assert_eq!(Fail::from(client::Error::from(ApiError::new(404, "no"))).code(), 1);
         assert_eq!(Fail::usage("x").code(), 2);
     }
 
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn an_api_error_is_printed_as_it_came() {
-        let json = Fail::from(client::Error::Api(ApiError::not_found("container"))).json();
+        let json = Fail::from(client::Error::from(ApiError::not_found("container"))).json();
         assert_eq!(json["statusCode"], 404);
         assert_eq!(json["message"], "container not found");
     }
