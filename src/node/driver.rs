@@ -157,12 +157,6 @@ impl Driver {
         Ok(self.node.db(move |store| store.step(&id, step)).await?)
     }
 
-    /// Ends an operation without a change of state.
-    pub(super) async fn end(&self) -> Result<(), ApiError> {
-        let id = self.id;
-        Ok(self.node.db(move |store| store.end(&id)).await?)
-    }
-
     /// Ends an operation as failed; nothing of the container runs then.
     async fn fail(&self, by: &'static str, error: ApiError) -> ApiError {
         let reason = Some(error.message.clone());
@@ -296,8 +290,7 @@ impl Driver {
     ) -> Result<Done, ApiError> {
         self.begin(Kind::Stop, "stop", serde_json::json!({})).await?;
         if let Err(error) = self.halt(state, grace).await {
-            self.end().await?;
-            return Err(error);
+            return Err(self.runs_on(by, error).await);
         }
         let t = Transition { wanted, ends_operation: true, ..Transition::to(ContainerState::Stopped, by) };
         self.go(t).await?;
@@ -326,14 +319,24 @@ impl Driver {
         stopped.map_err(failure)
     }
 
+    /// Ends an operation whose stop failed: the container runs on, frozen or not.
+    pub(super) async fn runs_on(&mut self, by: &'static str, error: ApiError) -> ApiError {
+        let id = self.id;
+        let shim = self.node.engine(move |m| Ok(m.status(&id))).await.ok().flatten();
+        let to = if shim.is_some_and(|s| s.frozen) { ContainerState::Paused } else { ContainerState::Running };
+        if let Err(second) = self.go(Transition { ends_operation: true, ..Transition::to(to, by) }).await {
+            tracing::error!(container = %self.id, %second, "a failure could not be written down");
+        }
+        error
+    }
+
     async fn restart(&mut self, row: ContainerRow) -> Result<Done, ApiError> {
         if row.state != ContainerState::Running {
             return self.start(row, "api").await;
         }
         self.begin(Kind::Restart, "stop", serde_json::json!({})).await?;
         if let Err(error) = self.halt(row.state, GRACE).await {
-            self.end().await?;
-            return Err(error);
+            return Err(self.runs_on("api", error).await);
         }
         self.step("start").await?;
         self.go(Transition::to(ContainerState::Stopped, "api")).await?;
@@ -353,13 +356,12 @@ impl Driver {
         self.go(Transition::to(ContainerState::Deleting, "api")).await?;
         let id = self.id;
         // Its files go anyway, so there is nothing to shut down gracefully for.
-        let mut removed = self.halt(state, Duration::ZERO).await;
-        if removed.is_ok() {
-            removed = self.node.engine(move |m| m.delete_disk(&id)).await.map_err(failure);
+        if let Err(error) = self.halt(state, Duration::ZERO).await {
+            return Err(self.runs_on("node", error).await);
         }
-        if let Err(mut error) = removed {
-            error.message = format!("could not be deleted: {}", error.message);
-            return Err(self.fail("node", error).await);
+        if let Err(error) = self.node.engine(move |m| m.delete_disk(&id)).await.map_err(failure) {
+            let message = format!("could not be deleted: {}", error.message);
+            return Err(self.fail("node", ApiError { message, ..error }).await);
         }
         let event = self.node.db(move |store| store.remove_container(&id)).await?;
         self.node.bus.tell(event);
@@ -385,8 +387,10 @@ impl Driver {
     /// Init is gone for good.
     async fn ended(&mut self, outcome: Outcome, console_tail: &[String]) -> Result<(), ApiError> {
         // The shim may still clear away; the next start must not meet its leftovers.
-        let state = self.live.state();
-        self.halt(state, Duration::ZERO).await?;
+        if let Err(error) = self.halt(self.live.state(), Duration::ZERO).await {
+            tracing::warn!(container = %self.id, %error, "its init ended, but what it left could not be cleared away");
+            self.watch = None;
+        }
         let t = match outcome {
             Outcome::Stopped | Outcome::Killed => {
                 Transition { wanted: Some(false), ..Transition::to(ContainerState::Stopped, "container") }

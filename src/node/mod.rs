@@ -10,8 +10,12 @@ pub mod fleet;
 pub mod images;
 pub mod lifecycle;
 pub mod machine;
+pub mod network;
+pub mod options;
 pub mod peer;
 pub mod reconcile;
+pub mod routes;
+pub mod run;
 pub mod snapshots;
 pub mod state;
 pub mod stats;
@@ -21,3 +25,5 @@ pub mod token;
 pub(crate) mod tests;
 
 pub use context::{Node, Place};
+pub use options::Options;
+pub use run::{StartError, run};

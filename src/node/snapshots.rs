@@ -72,8 +72,7 @@ impl Driver {
         if ran {
             if let Err(error) = self.halt(row.state, GRACE).await {
                 self.forget(&safety).await?;
-                self.end().await?;
-                return Err(error);
+                return Err(self.runs_on("api", error).await);
             }
             self.go(Transition::to(ContainerState::Stopped, "api")).await?;
         }

@@ -104,17 +104,6 @@ impl Store {
         })
     }
 
-    /// Writes that the operation under way has ended without a change of state.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn end(&self, id: &ContainerId) -> Result<()> {
-        self.write(|tx| {
-            tx.execute("DELETE FROM operations WHERE container_id = ?1", [id.as_str()])?;
-            Ok(())
-        })
-    }
-
     /// Operations that were begun and not ended.
     ///
     /// # Errors

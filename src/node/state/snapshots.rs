@@ -346,6 +346,6 @@ mod tests {
         assert_eq!(store.unsized_snapshots(&id, clock::now_ms()).unwrap(), [name.clone()]);
         store.set_snapshot_size(&id, &name, 77).unwrap();
         assert_eq!(store.snapshot(&id, &name).unwrap().size, 77);
-        assert!(store.unsized_snapshots(&id, clock::now_ms()).unwrap().is_empty());
+        assert!(store.unsized_snapshots(&id, clock::now_ms() - 60_000).unwrap().is_empty());
     }
 }

@@ -1,0 +1,388 @@
+//! `cowl node`: from options to a serving node, and to its end.
+//!
+//! | step | may fail with |
+//! |---|---|
+//! | directories and their locks | no root, another node |
+//! | database, token, identity | a newer database |
+//! | the listener | a taken port |
+//! | network, host, pool | nothing free, tools missing |
+//! | reconcile: what runs is adopted | |
+//! | serve; images and autostart in the background | |
+//!
+//! It ends on SIGTERM and SIGINT. Containers run on unless `--stop-containers` was given.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use nix::fcntl::{Flock, FlockArg};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::lifecycle::Wish;
+use super::machine::real::Real;
+use super::options::{self, Options};
+use super::routes::NodeRoutes;
+use super::state::Store;
+use super::token::OwnerToken;
+use super::{Node, Place, clock, images, network, reconcile, snapshots, stats};
+use crate::api::ServerId;
+use crate::api::container::ContainerState;
+use crate::api::ids::EventId;
+use crate::engine::{self, Config, launch};
+
+/// Name of the API's socket in the run directory.
+pub const SOCKET: &str = "node.sock";
+/// What drivers and requests in flight get when the node ends.
+const DRAIN: Duration = Duration::from_secs(20);
+/// How many containers stop at once with `--stop-containers`.
+const STOPS_AT_ONCE: usize = 8;
+
+/// Why a node did not start: one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Not root.
+    #[error("cowl node must run as root: try sudo cowl node")]
+    NotRoot,
+    /// The state or run directory belongs to a node that runs.
+    #[error("another cowl node (pid {pid}) uses {}: stop it, or give another directory", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The other node, as it wrote it down.
+        pid: String,
+    },
+    /// A directory or file could not be made or read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The path.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The address to listen on is not to be had.
+    #[error("cannot listen on {address}: {source}; give another with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The network is not to be had.
+    #[error("{0}")]
+    Network(String),
+    /// The database could not be opened.
+    #[error(transparent)]
+    State(#[from] super::state::Error),
+    /// The host or the pool could not be made ready.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// What runs could not be looked up.
+    #[error("cannot take stock of the containers: {0}")]
+    Reconcile(crate::api::ApiError),
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError + '_ {
+    move |source| StartError::File { path: path.to_owned(), source }
+}
+
+/// Runs a node until it is told to end.
+///
+/// # Errors
+/// Why it did not start.
+pub async fn run(options: Options) -> Result<(), StartError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(StartError::NotRoot);
+    }
+    make_dir(&options.state_dir, 0o700)?;
+    // Group cowl passes through it to the socket; containers' directories below are root's alone.
+    make_dir(&options.run_dir, 0o755)?;
+    let _state_lock = lock(&options.state_dir)?;
+    let _run_lock = lock(&options.run_dir)?;
+    let store = Store::open(&options.state_dir.join("node.db"))?;
+    let token = OwnerToken::open(&options.state_dir).map_err(at(&options.state_dir))?;
+    let (tls, hint) = bind(options.listen)?;
+    let claim = settle_network(&store, options.network)?;
+    let listen = tls.local_addr().map_err(at(&options.run_dir))?;
+    let place = place(&store, &options, listen, claim.network, hint.into_iter().collect())?;
+    let config = config(&options, claim.network)?;
+    let dns_port = dns_port(claim.network);
+    let machine = tokio::task::spawn_blocking(move || {
+        let machine = Real::open(config.clone())?;
+        launch::prepare_host(&config, dns_port)?;
+        Ok::<_, engine::Error>(machine)
+    })
+    .await
+    .map_err(|e| StartError::Engine(engine::Error::Unsupported(e.to_string())))??;
+    let node = Node::new(store, Arc::new(machine), place, token);
+    let work = reconcile::reconcile(&node).await.map_err(StartError::Reconcile)?;
+    let socket = bind_socket(&options.run_dir.join(SOCKET))?;
+    serve(&node, &options, tls, socket, dns_port)?;
+    images::begin(&node, options.test_image.clone()).await;
+    node.tasks.spawn(reconcile::resume(Arc::clone(&node), work));
+    node.tasks.spawn(snapshots::sweep(Arc::clone(&node)));
+    node.tasks.spawn(stats::stream(Arc::clone(&node)));
+    tracing::info!(
+        server = node.place.server_name,
+        api = node.place.api_url(),
+        socket = %options.run_dir.join(SOCKET).display(),
+        network = %node.place.network,
+        "serving"
+    );
+    for hint in &node.place.hints {
+        tracing::warn!("{hint}");
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    until_signal().await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    end(&node, options.stop_containers).await;
+    let _ = fs::remove_file(options.run_dir.join(SOCKET));
+    Ok(())
+}
+
+/// Starts the listeners. Each ends with the node.
+fn serve(
+    node: &Arc<Node>,
+    _options: &Options,
+    _tls: TcpListener,
+    socket: UnixListener,
+    _dns_port: u16,
+) -> Result<(), StartError> {
+    use crate::proxy::Routes;
+    let routes = NodeRoutes(Arc::clone(node));
+    // INTEGRATION: `proxy::serve_tls` on `tls`, `proxy::serve_unix` on `socket`, `dns::serve`.
+    let peer = super::peer::Peer::Unix { uid: 0, gid: 0, pid: None };
+    let router = routes.api().layer(axum::Extension(peer));
+    let stop = node.shutdown.clone();
+    node.tasks.spawn(async move {
+        let serving = axum::serve(socket, router).with_graceful_shutdown(async move { stop.cancelled().await });
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the socket is not served any more");
+        }
+    });
+    Ok(())
+}
+
+async fn until_signal() {
+    let mut signals = Vec::new();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        match signal(kind) {
+            Ok(s) => signals.push(s),
+            Err(error) => tracing::error!(%error, "a signal cannot be heard"),
+        }
+    }
+    match signals.as_mut_slice() {
+        [term, int] => tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} },
+        [one] => drop(one.recv().await),
+        _ => std::future::pending().await,
+    }
+}
+
+/// Ends the node's tasks; containers only when asked.
+async fn end(node: &Arc<Node>, stop_containers: bool) {
+    if stop_containers {
+        let states = [ContainerState::Running, ContainerState::Paused];
+        let running: Vec<_> = states.into_iter().flat_map(|s| node.fleet.in_state(s)).collect();
+        tracing::info!(containers = running.len(), "stopping");
+        futures_util::stream::iter(running)
+            .for_each_concurrent(STOPS_AT_ONCE, |(id, _)| async move {
+                if let Err(error) = node.ask(&id, Wish::Halt).await {
+                    tracing::error!(container = %id, %error, "could not be stopped");
+                }
+            })
+            .await;
+    }
+    node.shutdown.cancel();
+    node.tasks.close();
+    if tokio::time::timeout(DRAIN, node.tasks.wait()).await.is_err() {
+        tracing::warn!("some work did not end in time; the next start finishes it");
+    }
+    tracing::info!("ended; {}", if stop_containers { "containers are stopped" } else { "containers run on" });
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), StartError> {
+    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(at(path))
+}
+
+/// Locks a directory for this process, and writes its pid down for whoever comes second.
+fn lock(dir: &Path) -> Result<Flock<File>, StartError> {
+    let path = dir.join("node.lock");
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
+    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+        StartError::InUse { path: dir.to_owned(), pid: if pid.is_empty() { "unknown".into() } else { pid } }
+    })?;
+    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(at(&path))?;
+    Ok(lock)
+}
+
+/// Binds the proxy's address. Only a default that is taken is replaced, with a hint.
+fn bind(asked: Option<SocketAddr>) -> Result<(TcpListener, Option<String>), StartError> {
+    if let Some(address) = asked {
+        let listener = TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })?;
+        return Ok((listener, None));
+    }
+    match TcpListener::bind(options::LISTEN) {
+        Ok(listener) => Ok((listener, None)),
+        Err(first) => {
+            let address = options::LISTEN_INSTEAD;
+            let listener = TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })?;
+            let hint = format!(
+                "{} is not free ({first}), so the proxy listens on {address}; free it and restart the node, or choose with --listen",
+                options::LISTEN
+            );
+            Ok((listener, Some(hint)))
+        }
+    }
+}
+
+/// The network that was asked for, else the remembered one, else a free one; remembered.
+fn settle_network(store: &Store, asked: Option<engine::Ipv4Net>) -> Result<network::Claim, StartError> {
+    let remembered = store.meta("network")?.and_then(|text| text.parse().ok());
+    let claim = match asked.or(remembered) {
+        Some(net) => network::take(net),
+        None => network::find(),
+    }
+    .map_err(StartError::Network)?;
+    store.set_meta("network", &claim.network.to_string())?;
+    Ok(claim)
+}
+
+/// The resolver's port on 169.254.1.1: one per network, so that nodes side by side differ and a
+/// node that starts again finds containers' redirects still right.
+fn dns_port(network: engine::Ipv4Net) -> u16 {
+    let [first, second, ..] = network.address.octets();
+    20_000 + (u16::from(first) << 5) % 8_192 + u16::from(second)
+}
+
+fn place(
+    store: &Store,
+    options: &Options,
+    listen: SocketAddr,
+    network: engine::Ipv4Net,
+    hints: Vec<String>,
+) -> Result<Place, StartError> {
+    let kept = store.meta_or("server_id", || ServerId::generate().to_string())?;
+    let server_id = kept.parse().map_err(|_| {
+        StartError::State(super::state::Error::Conflict(format!("node.db holds a server id that is none: {kept}")))
+    })?;
+    let uname = nix::sys::utsname::uname().map_err(|e| StartError::File { path: "uname".into(), source: e.into() })?;
+    if let Some(name) = &options.server_name {
+        store.set_meta("server_name", name)?;
+    }
+    let server_name =
+        store.meta_or("server_name", || options::default_server_name(&uname.nodename().to_string_lossy()))?;
+    Ok(Place {
+        server_id,
+        server_name,
+        domains: options.all_domains(),
+        listen,
+        network,
+        // Any 24 hex digits; the user's id has no type of its own.
+        owner_id: store.meta_or("owner_id", || EventId::generate().to_string())?,
+        state_dir: options.state_dir.clone(),
+        started_at: clock::now(),
+        kernel: uname.release().to_string_lossy().into_owned(),
+        hints,
+    })
+}
+
+fn config(options: &Options, network: engine::Ipv4Net) -> Result<Config, StartError> {
+    let cowl_exe = std::env::current_exe().map_err(at(Path::new("/proc/self/exe")))?;
+    Ok(Config {
+        state_dir: absolute(&options.state_dir)?,
+        run_dir: absolute(&options.run_dir)?,
+        network,
+        id_base: options.id_base,
+        mirror: options.mirror.clone(),
+        cache_dir: options.cache_dir.as_deref().map(absolute).transpose()?,
+        kit_exe: options.kit_exe_beside(&cowl_exe),
+        cowl_exe,
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, StartError> {
+    std::path::absolute(path).map_err(at(path))
+}
+
+/// Binds the API's socket for root and, where there is one, group `cowl`.
+fn bind_socket(path: &Path) -> Result<UnixListener, StartError> {
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(at(path)(source)),
+    }
+    // Nobody may connect before mode and group are set.
+    let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    nix::sys::stat::umask(before);
+    let listener = bound.map_err(at(path))?;
+    if let Ok(Some(group)) = nix::unistd::Group::from_name("cowl") {
+        nix::unistd::chown(path, None, Some(group.gid)).map_err(|e| at(path)(e.into()))?;
+    }
+    fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(at(path))?;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_that_was_asked_for_is_an_error_in_one_line() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let said = bind(Some(address)).unwrap_err().to_string();
+        assert!(said.contains(&address.to_string()) && said.contains("--listen") && !said.contains('\n'));
+    }
+
+    #[test]
+    fn a_second_node_is_told_who_came_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = lock(dir.path()).unwrap();
+        let said = lock(dir.path()).unwrap_err().to_string();
+        assert!(said.contains(&format!("pid {}", std::process::id())), "{said}");
+    }
+
+    #[test]
+    fn resolvers_of_nodes_side_by_side_have_ports_of_their_own() {
+        let ports: std::collections::BTreeSet<u16> =
+            (0..=255).map(|n| dns_port(format!("10.{n}.0.0/16").parse().unwrap())).collect();
+        assert_eq!(ports.len(), 256);
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_owner_and_group_only_and_replaces_a_stale_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(SOCKET);
+        drop(bind_socket(&path).unwrap());
+        let _again = bind_socket(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    }
+
+    #[test]
+    fn a_box_keeps_its_id_and_its_name() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Cli {
+            #[command(flatten)]
+            options: Options,
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("node.db")).unwrap();
+        let net = "10.201.0.0/16".parse().unwrap();
+        let place = |args: &[&str]| {
+            let options = Cli::parse_from(args).options;
+            place(&store, &options, options::LISTEN, net, Vec::new()).unwrap()
+        };
+        let first = place(&["node", "--server-name", "alpha"]);
+        let second = place(&["node"]);
+        assert_eq!((first.server_id, &first.server_name), (second.server_id, &second.server_name));
+        assert_eq!((second.server_name.as_str(), second.api_url().as_str()), ("alpha", "https://api.cowl.localhost"));
+    }
+}
