@@ -22,6 +22,13 @@ pub(super) enum Fail {
     Other(String),
     /// Root is needed, or the file is someone else's.
     Permission(String),
+    /// The cockpit did not open, or broke.
+    Cockpit {
+        /// Its exit code.
+        code: u8,
+        /// One sentence.
+        message: String,
+    },
     /// Help or version was asked for and goes to stdout.
     Shown(Box<clap::Error>),
     /// Nobody reads our output any more.
@@ -61,6 +68,7 @@ impl Fail {
             Self::Client(client::Error::Api(e)) if matches!(e.status_code, 401 | 403) => 4,
             Self::Client(_) | Self::Other(_) => 1,
             Self::Usage(_) => 2,
+            Self::Cockpit { code, .. } => *code,
             Self::Shown(_) | Self::Unread => 0,
         }
     }
@@ -74,7 +82,7 @@ impl Fail {
                 let _ = e.print();
             }
             _ if json => eprintln!("{}", self.json()),
-            _ => eprintln!("cowl: {}", plain(&self.text())),
+            _ => eprintln!("cowl: {}", plain(&self.line())),
         }
         ExitCode::from(self.code())
     }
@@ -82,9 +90,16 @@ impl Fail {
     fn text(&self) -> String {
         match self {
             Self::Client(e) => e.to_string(),
-            Self::Usage(m) | Self::Other(m) | Self::Permission(m) => m.clone(),
+            Self::Usage(m) | Self::Other(m) | Self::Permission(m) | Self::Cockpit { message: m, .. } => m.clone(),
             Self::Shown(_) | Self::Unread => String::new(),
         }
+    }
+
+    /// The text on one line, also where a program's words in it had several.
+    fn line(&self) -> String {
+        let text = self.text();
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        lines.join(" / ")
     }
 
     fn json(&self) -> serde_json::Value {
