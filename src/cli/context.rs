@@ -51,7 +51,10 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(globals: Globals) -> Self {
-        Self { json: globals.json, yes: globals.yes, run_dir: globals.run_dir, state_dir: globals.state_dir }
+        // The node knows its directories by absolute paths; what hangs on them must be named alike.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let Globals { json, yes, run_dir, state_dir } = globals;
+        Self { json, yes, run_dir: absolute(run_dir), state_dir: absolute(state_dir) }
     }
 
     /// The node: `COWL_API_URL` with `COWL_TOKEN` (and `COWL_CA`) where set, else the socket.
@@ -65,7 +68,7 @@ impl Context {
     }
 
     /// Prints JSON when that was asked for, else what `human` prints.
-    pub(super) fn show<T: serde::Serialize>(
+    pub(super) fn show<T: serde::Serialize + ?Sized>(
         &self,
         value: &T,
         human: impl FnOnce(&T) -> std::io::Result<()>,

@@ -1,34 +1,38 @@
 //! Where the command line opens onto the other rooms: node, shim, cockpit, and the engine for
 //! what works without a node.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::context::Context;
-use super::fail::{Fail, Outcome};
-use crate::engine;
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
-/// Options of `cowl node`, also taken by `cowl up`.
+use super::context::{self, Context};
+use super::fail::{Fail, Outcome};
+pub(super) use crate::node::options::Options as NodeOptions;
+use crate::node::run::{self, StartError};
+use crate::{engine, tui};
+
+/// The containers' network where none is asked for and none is used: image builds, cleaning up.
+const NO_NETWORK: engine::Ipv4Net = engine::Ipv4Net { address: std::net::Ipv4Addr::new(10, 201, 0, 0), prefix: 16 };
+
+/// How the cockpit looks and which keys it knows.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct NodeOptions {
-    /// Where the proxy listens
-    #[arg(long, value_name = "ADDRESS:PORT", env = "COWL_LISTEN")]
-    listen: Option<String>,
-    /// A domain it answers for; the first is primary
-    #[arg(long, value_name = "DOMAIN", env = "COWL_DOMAIN", value_delimiter = ',')]
-    domain: Vec<String>,
-    /// The box' name in URLs
-    #[arg(long, value_name = "NAME", env = "COWL_SERVER_NAME")]
-    server_name: Option<String>,
-    /// The containers' network, a /16
-    #[arg(long, value_name = "CIDR", env = "COWL_NETWORK")]
-    network: Option<String>,
-    /// First host id for containers
-    #[arg(long, value_name = "ID", env = "COWL_ID_BASE")]
-    id_base: Option<u32>,
-    /// Stop all containers when the node ends
+pub(super) struct CockpitOptions {
+    /// Name or file of the cockpit's colours
     #[arg(long)]
-    stop_containers: bool,
+    theme: Option<String>,
+    /// File with keys, laid over the others
+    #[arg(long, value_name = "FILE")]
+    keymap: Option<PathBuf>,
+}
+
+impl CockpitOptions {
+    fn of(self, context: &Context) -> tui::Options {
+        let Self { theme, keymap } = self;
+        tui::Options { run_dir: context.run_dir.clone(), theme, keymap, ..tui::Options::default() }
+    }
 }
 
 /// Options of `cowl shim`.
@@ -41,13 +45,37 @@ pub(super) struct ShimOptions {
 /// Options of `cowl screenshot`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ScreenshotOptions {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    words: Vec<std::ffi::OsString>,
+    /// Columns and rows
+    #[arg(long, value_name = "COLUMNSxROWS", default_value = "120x36", value_parser = size)]
+    size: (u16, u16),
+    /// Where to write the SVG; stdout when left out
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    cockpit: CockpitOptions,
+    /// Keys to press first: names as in keymap files, `text:WORDS`, `wait:SECONDS`
+    keys: Vec<String>,
+}
+
+fn size(word: &str) -> Result<(u16, u16), String> {
+    let parsed = word.split_once('x').and_then(|(c, r)| Some((c.parse().ok()?, r.parse().ok()?)));
+    parsed.filter(|(c, r)| *c > 0 && *r > 0).ok_or_else(|| "expected COLUMNSxROWS, e.g. 120x36".into())
 }
 
 /// Runs the node until it is told to end.
-pub(super) fn node(_options: NodeOptions) -> Outcome {
-    Err(Fail::other("this build has no node"))
+pub(super) fn node(options: NodeOptions) -> Outcome {
+    let filter = EnvFilter::try_from_env("COWL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| Fail::io("start the async runtime", &e))?;
+    runtime.block_on(run::run(options)).map_err(|e| match e {
+        StartError::NotRoot => Fail::Permission(e.to_string()),
+        other => Fail::other(other),
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs the shim of one container.
@@ -59,13 +87,25 @@ pub(super) fn shim(options: &ShimOptions) -> ExitCode {
 }
 
 /// Opens the full-screen view.
-pub(super) fn cockpit(_context: &Context) -> Outcome {
-    Err(Fail::other("this build has no cockpit"))
+pub(super) fn cockpit(context: &Context, options: CockpitOptions) -> Outcome {
+    context::runtime()?.block_on(tui::run(options.of(context))).map_err(not_shown)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Draws the full-screen view into a file.
-pub(super) fn screenshot(_options: ScreenshotOptions) -> Outcome {
-    Err(Fail::other("this build has no cockpit"))
+pub(super) fn screenshot(context: &Context, options: ScreenshotOptions) -> Outcome {
+    let ScreenshotOptions { size, output, cockpit, keys } = options;
+    let wanted = tui::Screenshot { options: cockpit.of(context), size, keys };
+    let svg = context::runtime()?.block_on(tui::screenshot(wanted)).map_err(not_shown)?;
+    match output {
+        Some(file) => std::fs::write(&file, svg).map_err(|e| Fail::io(format!("write {}", file.display()), &e))?,
+        None => super::print::raw(svg.as_bytes())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn not_shown(e: tui::Error) -> Fail {
+    Fail::Cockpit { code: e.exit_code(), message: e.to_string() }
 }
 
 /// The certificate of the node's local authority.
@@ -73,23 +113,24 @@ pub(super) fn ca_certificate(state_dir: &Path) -> PathBuf {
     state_dir.join("ca").join("ca.crt")
 }
 
-/// The engine's configuration for work without a node: image builds, cleaning up.
+/// The engine's configuration for work without a node: image builds, cleaning up. What a node
+/// would take from the environment is taken from there.
 pub(super) fn engine_config(context: &Context) -> Result<engine::Config, Fail> {
-    let set = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
+    #[derive(Parser)]
+    struct Environment {
+        #[command(flatten)]
+        options: NodeOptions,
+    }
+    let options = Environment::try_parse_from(["cowl"]).map_err(Fail::from_clap)?.options;
     let exe = std::env::current_exe().map_err(|e| Fail::io("find the path of this program", &e))?;
-    let network = set("COWL_NETWORK").unwrap_or_else(|| "10.201.0.0/16".into());
-    let id_base = match set("COWL_ID_BASE") {
-        Some(word) => word.parse().map_err(|_| Fail::usage(format!("COWL_ID_BASE: {word} is not a number")))?,
-        None => 0x7000_0000,
-    };
     Ok(engine::Config {
         state_dir: context.state_dir.clone(),
         run_dir: context.run_dir.clone(),
-        network: network.parse().map_err(|e| Fail::usage(format!("COWL_NETWORK: {e}")))?,
-        id_base,
-        mirror: set("COWL_MIRROR"),
-        cache_dir: set("COWL_CACHE_DIR").map(PathBuf::from),
-        kit_exe: exe.with_file_name("cowl-kit"),
+        network: options.network.unwrap_or(NO_NETWORK),
+        id_base: options.id_base,
+        kit_exe: options.kit_exe_beside(&exe),
+        mirror: options.mirror,
+        cache_dir: options.cache_dir,
         cowl_exe: exe,
     })
 }

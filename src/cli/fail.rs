@@ -22,6 +22,13 @@ pub(super) enum Fail {
     Other(String),
     /// Root is needed, or the file is someone else's.
     Permission(String),
+    /// The cockpit did not open, or broke.
+    Cockpit {
+        /// Its exit code.
+        code: u8,
+        /// One sentence.
+        message: String,
+    },
     /// Help or version was asked for and goes to stdout.
     Shown(Box<clap::Error>),
     /// Nobody reads our output any more.
@@ -61,6 +68,7 @@ impl Fail {
             Self::Client(client::Error::Api(e)) if matches!(e.status_code, 401 | 403) => 4,
             Self::Client(_) | Self::Other(_) => 1,
             Self::Usage(_) => 2,
+            Self::Cockpit { code, .. } => *code,
             Self::Shown(_) | Self::Unread => 0,
         }
     }
@@ -74,7 +82,7 @@ impl Fail {
                 let _ = e.print();
             }
             _ if json => eprintln!("{}", self.json()),
-            _ => eprintln!("cowl: {}", plain(&self.text())),
+            _ => eprintln!("cowl: {}", plain(&self.line())),
         }
         ExitCode::from(self.code())
     }
@@ -82,9 +90,16 @@ impl Fail {
     fn text(&self) -> String {
         match self {
             Self::Client(e) => e.to_string(),
-            Self::Usage(m) | Self::Other(m) | Self::Permission(m) => m.clone(),
+            Self::Usage(m) | Self::Other(m) | Self::Permission(m) | Self::Cockpit { message: m, .. } => m.clone(),
             Self::Shown(_) | Self::Unread => String::new(),
         }
+    }
+
+    /// The text on one line, also where a program's words in it had several.
+    fn line(&self) -> String {
+        let text = self.text();
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        lines.join(" / ")
     }
 
     fn json(&self) -> serde_json::Value {
@@ -139,8 +154,8 @@ mod tests {
         let at = String::from("/run/cowl/node.sock");
         assert_eq!(Fail::from(client::Error::NoNode { at: at.clone() }).code(), 3);
         assert_eq!(Fail::from(client::Error::Permission { at }).code(), 4);
-        assert_eq!(Fail::from(client::Error::Api(ApiError::new(403, "no"))).code(), 4);
-        assert_eq!(Fail::from(client::Error::Api(ApiError::new(404, "no"))).code(), 1);
+        assert_eq!(Fail::from(client::Error::from(ApiError::new(403, "no"))).code(), 4);
+        assert_eq!(Fail::from(client::Error::from(ApiError::new(404, "no"))).code(), 1);
         assert_eq!(Fail::usage("x").code(), 2);
     }
 
@@ -153,7 +168,7 @@ mod tests {
 
     #[test]
     fn an_api_error_is_printed_as_it_came() {
-        let json = Fail::from(client::Error::Api(ApiError::not_found("container"))).json();
+        let json = Fail::from(client::Error::from(ApiError::not_found("container"))).json();
         assert_eq!(json["statusCode"], 404);
         assert_eq!(json["message"], "container not found");
     }

@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List => {
             let images = context.client()?.images().await?;
-            context.show(&images, |all| table(all))?;
+            context.show(images.as_slice(), table)?;
         }
         Command::Build { name, export: Some(file), .. } => {
             let image = export(context, &name, &file)?;
@@ -97,7 +97,7 @@ fn word(state: ImageState) -> &'static str {
     }
 }
 
-fn table(all: &Vec<Image>) -> std::io::Result<()> {
+fn table(all: &[Image]) -> std::io::Result<()> {
     let mut table = Table::new(&["NAME", "STATE", ">SIZE", "BUILT", "DETAIL"]);
     for i in all {
         let progress = i.progress.as_ref().map(|p| format!("{:.0}% {} {}", p.percent, p.step, p.detail));

@@ -53,6 +53,8 @@ use fail::{Fail, Outcome};
 struct Cli {
     #[command(flatten)]
     globals: Globals,
+    #[command(flatten)]
+    cockpit: doors::CockpitOptions,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -116,7 +118,7 @@ enum Command {
     /// Remove all containers, images and settings of this node
     CleanState(clean::Args),
     /// Run the node in the foreground
-    Node(doors::NodeOptions),
+    Node(Box<doors::NodeOptions>),
     /// Parent of one container's init; started by the node
     #[command(hide = true)]
     Shim(doors::ShimOptions),
@@ -144,14 +146,14 @@ fn run(cli: Cli) -> Outcome {
         if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
             return Err(Fail::usage("the cockpit needs a terminal; `cowl --help` lists the commands"));
         }
-        return doors::cockpit(&context);
+        return doors::cockpit(&context, cli.cockpit);
     };
     match command {
-        Command::Node(options) => return doors::node(options),
+        Command::Node(options) => return doors::node(*options),
         Command::Shim(options) => return Ok(doors::shim(&options)),
-        Command::Screenshot(options) => return doors::screenshot(options),
+        Command::Screenshot(options) => return doors::screenshot(&context, options),
         Command::Completions { shell } => return completions(shell),
-        Command::Up(args) => return up::run(&context, &args),
+        Command::Up(args) => return up::run(&context, &args, cli.cockpit),
         _ => {}
     }
     let runtime = context::runtime()?;

@@ -24,7 +24,7 @@ pub(super) fn line(text: &str) -> io::Result<()> {
 }
 
 /// Writes a value as indented JSON.
-pub(super) fn json<T: Serialize>(value: &T) -> io::Result<()> {
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
     raw(&text)

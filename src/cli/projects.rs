@@ -48,7 +48,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let body = CreateProject { alias, color, max_containers, realm_ids: Vec::new() };
             context.show(&client.create_project(&body).await?, one)?;
         }
-        Command::List => context.show(&client.projects().await?, |all| table(all))?,
+        Command::List => context.show(client.projects().await?.as_slice(), table)?,
         Command::Get { project } => context.show(&resolve::project(&client, &project).await?, one)?,
         Command::Delete { project } => {
             let project = resolve::project(&client, &project).await?;
@@ -62,7 +62,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(all: &Vec<Project>) -> std::io::Result<()> {
+fn table(all: &[Project]) -> std::io::Result<()> {
     let mut table = Table::new(&["ALIAS", "ID", ">LIMIT", "CREATED"]);
     for p in all {
         let limit = p.max_containers.map_or("-".into(), |n| n.to_string());

@@ -76,7 +76,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::List(which) => {
             let container = resolve::container(&client, which.name()?).await?;
-            context.show(&client.snapshots(&container.id).await?.snapshots, |all| table(all))?;
+            context.show(client.snapshots(&container.id).await?.snapshots.as_slice(), table)?;
         }
         Command::Restore(named) => {
             let (container, snapshot) = named.names()?;
@@ -117,7 +117,7 @@ fn label(s: &Snapshot) -> &str {
     s.alias.as_deref().unwrap_or(&s.name)
 }
 
-fn table(all: &Vec<Snapshot>) -> std::io::Result<()> {
+fn table(all: &[Snapshot]) -> std::io::Result<()> {
     let mut table = Table::new(&["NAME", "ALIAS", "TAKEN", ">SIZE", "EXPIRES", "KIND"]);
     for s in all {
         table.row([

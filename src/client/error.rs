@@ -21,7 +21,7 @@ pub enum Error {
     },
     /// The API refused.
     #[error(transparent)]
-    Api(#[from] ApiError),
+    Api(Box<ApiError>),
     /// A kit service refused, or the proxy did so in its place.
     #[error("{message}")]
     Kit {
@@ -64,6 +64,12 @@ impl Error {
     /// Whether waiting a little may help: the container or one of its services is not up yet.
     pub fn is_not_yet(&self) -> bool {
         matches!(self.status(), Some(502..=504))
+    }
+}
+
+impl From<ApiError> for Error {
+    fn from(e: ApiError) -> Self {
+        Self::Api(Box::new(e))
     }
 }
 

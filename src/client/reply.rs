@@ -62,7 +62,7 @@ pub(super) async fn api_ok(response: Response<Incoming>) -> Result<Response<Inco
     let bytes = collect(response.into_body(), ERROR_MAX).await?;
     let error = serde_json::from_slice::<ApiError>(&bytes)
         .unwrap_or_else(|_| ApiError::new(status.as_u16(), text(status, &bytes)));
-    Err(Error::Api(error))
+    Err(error.into())
 }
 
 /// The JSON of a kit service's reply, or its error.

@@ -90,7 +90,6 @@ fn by_setsid(words: &[OsString], log: &Path) -> Result<Child, Fail> {
         .arg(exe)
         .arg("node")
         .args(words)
-        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(out)
         .stderr(err)
@@ -113,7 +112,7 @@ fn by_systemd(context: &Context, words: &[OsString]) -> Result<String, Fail> {
     let unit = format!("cowl-node@{tag}.service");
     let exe = std::env::current_exe().map_err(|e| Fail::io("find the path of this program", &e))?;
     let mut command = Command::new("systemd-run");
-    command.args(["--quiet", "--collect", "--property=KillMode=process", "--property=Delegate=yes"]);
+    command.args(["--quiet", "--collect", "--same-dir", "--property=KillMode=process", "--property=Delegate=yes"]);
     command.args(["--property=Type=exec", "--property=TasksMax=infinity"]).arg(format!("--unit={unit}"));
     for (key, value) in settings {
         command.arg(format!("--setenv={key}={value}"));

@@ -33,7 +33,7 @@ pub(super) struct Args {
 /// Flags of `up` that are not for the node.
 const OWN: [&str; 4] = ["--no-tui", "--json", "--yes", "-y"];
 
-pub(super) fn run(context: &Context, args: &Args) -> Outcome {
+pub(super) fn run(context: &Context, args: &Args, cockpit: doors::CockpitOptions) -> Outcome {
     // Checked by the parser; the node reads them again from the same words.
     let _ = &args.node;
     let runtime = context::runtime()?;
@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
     drop(runtime);
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if terminal && !args.no_tui && !context.json {
-        return doors::cockpit(context);
+        return doors::cockpit(context, cockpit);
     }
     show(context, &status, hello.as_ref())?;
     Ok(ExitCode::SUCCESS)
