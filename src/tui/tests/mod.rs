@@ -1,3 +1,8 @@
 //! The cockpit as a whole, against a scripted node.
 
 pub mod fixtures;
+mod living;
+mod scripted;
+mod shots;
+mod stage;
+mod stories;
