@@ -1,6 +1,7 @@
 //! The cockpit as a whole, against a scripted node.
 
 pub mod fixtures;
+mod hand;
 mod living;
 mod scripted;
 mod shots;
