@@ -18,7 +18,7 @@ const RETRY_MAX_S: u32 = 5;
 impl App {
     /// Takes an action.
     pub fn update(&mut self, action: Action) {
-        self.dirty |= !matches!(action, Action::TerminalOutput(..));
+        self.dirty |= !matches!(action, Action::TerminalOutput(..) | Action::Timer(Timer::Flush));
         self.urgent |= matches!(action, Action::Input(_) | Action::Timer(Timer::Redraw));
         match action {
             Action::Input(input) => self.input(input),
@@ -62,6 +62,7 @@ impl App {
             }
             Action::OpenFailed(url) => self.show_url(&url),
             Action::Timer(Timer::Redraw) => {}
+            Action::Timer(Timer::Flush) => self.flush_terminals(),
             Action::Timer(Timer::Jobs) => {
                 if self.jobs.running().next().is_some() {
                     self.after(250, Timer::Jobs);

@@ -7,3 +7,4 @@ mod scripted;
 mod shots;
 mod stage;
 mod stories;
+mod wire;

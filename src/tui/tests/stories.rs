@@ -143,6 +143,18 @@ async fn a_second_terminal_beside_gets_its_own_session_and_both_get_their_size()
 }
 
 #[tokio::test]
+async fn no_key_is_lost_when_the_connection_is_slow() {
+    let mut stage = Stage::open(two(), (80, 24)).await;
+    stage.press("enter").await;
+    let text = "0123456789".repeat(30);
+    stage.type_text(&text).await;
+    let mut got = stage.shell(0, |s| s.typed());
+    stage.core.apply(crate::tui::app::Action::Timer(crate::tui::app::Timer::Flush));
+    got.extend(stage.shell(0, |s| s.typed()));
+    assert_eq!(String::from_utf8(got).unwrap(), text);
+}
+
+#[tokio::test]
 async fn a_shell_that_ends_closes_its_pane_and_a_cut_one_waits_for_enter() {
     let mut stage = Stage::open(two(), (80, 24)).await;
     stage.press("enter").await;
