@@ -144,7 +144,7 @@ impl App {
         match output {
             TermOutput::Bytes(bytes) => {
                 let fed = pane.term.feed(&bytes);
-                pane.activity |= !shown;
+                let news = !shown && !std::mem::replace(&mut pane.activity, !shown);
                 let replay = pane.attached.is_none_or(|at| now.as_millisecond() - at.as_millisecond() < REPLAY_MS);
                 if let (PaneState::Open(input), false, false) = (&pane.state, replay, fed.replies.is_empty()) {
                     let _ = input.try_send(TermInput::Bytes(fed.replies));
@@ -159,7 +159,7 @@ impl App {
                 if let Some(text) = fed.clipboard.filter(|_| shown && focused && !replay) {
                     self.effect(Effect::Clipboard(text));
                 }
-                self.dirty |= shown;
+                self.dirty |= shown || news;
             }
             TermOutput::Title(title) => {
                 pane.title = crate::tui::widgets::text::clean(&title);

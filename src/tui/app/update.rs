@@ -92,6 +92,10 @@ impl App {
         }
         if first {
             self.choose_project();
+            let hint = self.world.status.as_ref().and_then(|s| s.hints.first().cloned());
+            if let Some(hint) = hint.filter(|_| self.notice.is_none()) {
+                self.tell(hint);
+            }
         }
         if self.home.project.is_some_and(|p| self.world.project(p).is_none()) {
             self.home.project = None;

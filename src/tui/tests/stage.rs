@@ -1,13 +1,11 @@
 //! The cockpit on a stage: keys in, the screen out, time standing still.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyModifiers};
 use jiff::{SignedDuration, Timestamp};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use tokio::time::timeout;
 
 use super::scripted::{Node, Shell};
 use crate::tui::app::{Action, App, Surroundings};
@@ -43,8 +41,16 @@ impl Stage {
 
     /// Lets everything under way come to rest; timers are not waited for.
     pub async fn settle(&mut self) {
-        while let Ok(Some(action)) = timeout(Duration::from_millis(20), self.core.actions.recv()).await {
-            self.asides.extend(self.core.apply(action));
+        // Every yield lets all tasks that can go on do so; the scripted node answers at once.
+        let mut idle = 0;
+        while idle < 16 {
+            if let Ok(action) = self.core.actions.try_recv() {
+                self.asides.extend(self.core.apply(action));
+                idle = 0;
+            } else {
+                tokio::task::yield_now().await;
+                idle += 1;
+            }
         }
     }
 
