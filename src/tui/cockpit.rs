@@ -19,6 +19,8 @@ use super::screen::{Frames, Writer};
 const FRAME_GAP: Duration = Duration::from_millis(16);
 /// Longest time actions are taken before a frame is drawn in between.
 const DRAIN: Duration = Duration::from_millis(8);
+/// Keys that may wait.
+const INPUTS: usize = 256;
 /// How long leaving waits for the last frame.
 const LAST_FRAME: Duration = Duration::from_millis(300);
 
@@ -32,22 +34,19 @@ pub async fn run(mut core: Core) -> io::Result<Option<BackendError>> {
     let mut writer = Writer::new()?;
     let mut frames = Frames::default();
     let mut asides = core.perform();
-    let sender = core.sender();
+    // Keys have their own way in, so that they never queue behind a flood of output.
+    let (sender, mut inputs) = mpsc::channel(INPUTS);
+    core.own(signals(sender.clone())?);
     core.own(keyboard(sender));
-    let sender = core.sender();
-    core.own(signals(sender)?);
     writer.send(frames.frame(&core.app, &std::mem::take(&mut asides))?);
     core.app.dirty = false;
     let mut next_frame = Instant::now();
     while core.app.end.is_none() {
         let wants = (core.app.dirty || !asides.is_empty()) && !writer.busy();
         tokio::select! {
-            action = core.actions.recv() => {
-                if let Some(action) = action {
-                    asides.extend(core.apply(action));
-                }
-                asides.extend(drain(&mut core));
-            }
+            biased;
+            action = inputs.recv() => asides.extend(take(&mut core, &mut inputs, action)),
+            action = core.actions.recv() => asides.extend(take(&mut core, &mut inputs, action)),
             written = writer.written() => if written.is_err() { return Ok(None) },
             () = sleep_until(next_frame), if wants => {}
         }
@@ -69,13 +68,17 @@ pub async fn run(mut core: Core) -> io::Result<Option<BackendError>> {
     Ok(core.app.end.take().flatten())
 }
 
-/// Takes what waits, but not for longer than a frame can.
-fn drain(core: &mut Core) -> Vec<Aside> {
+/// Takes an action and all that wait, keys first, but not for longer than a frame can.
+fn take(core: &mut Core, inputs: &mut mpsc::Receiver<Action>, first: Option<Action>) -> Vec<Aside> {
     let until = Instant::now() + DRAIN;
     let mut asides = Vec::new();
-    while core.app.end.is_none() && Instant::now() < until {
-        let Ok(action) = core.actions.try_recv() else { break };
+    let mut next = first;
+    while let Some(action) = next {
         asides.extend(core.apply(action));
+        if core.app.end.is_some() || Instant::now() >= until {
+            break;
+        }
+        next = inputs.try_recv().or_else(|_| core.actions.try_recv()).ok();
     }
     asides
 }

@@ -36,8 +36,12 @@ impl TerminalGuard {
                 if QUIET.get() {
                     return;
                 }
-                restore();
+                let held = restore();
                 before(info);
+                // A task that panics would leave the loop drawing on a terminal already given back.
+                if held {
+                    std::process::exit(101);
+                }
             }));
         });
         let guard = Self(());
@@ -56,15 +60,17 @@ impl Drop for TerminalGuard {
     }
 }
 
-/// Gives the terminal back, once.
-fn restore() {
-    if RAW.swap(false, Ordering::SeqCst) {
+/// Gives the terminal back, once; tells whether it was held.
+fn restore() -> bool {
+    let held = RAW.swap(false, Ordering::SeqCst);
+    if held {
         let mut out = io::stdout();
         // A terminal that is gone cannot be restored; there is nobody to tell.
         let _ = out.write_all(LEAVE.as_bytes());
         let _ = out.flush();
         let _ = crossterm::terminal::disable_raw_mode();
     }
+    held
 }
 
 /// Runs `f` without a word from the panic hook: for panics that are caught and told otherwise.

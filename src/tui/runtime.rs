@@ -11,8 +11,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::app::{Action, App, Done, Effect, Loaded, PREVIEW_MAX, PaneId, Work};
 use super::backend::{Backend, BackendError, PtySize, SessionRef, TermOutput};
 
-/// Actions that may wait; beyond that, those who send them wait.
-const QUEUE: usize = 1024;
+/// Actions that may wait; beyond that, those who send them wait. Few, so that what a flooding
+/// program said before Ctrl-C is soon worked off.
+const QUEUE: usize = 32;
 /// Seconds a browser launcher may take to fail.
 const OPEN_S: u64 = 5;
 
@@ -43,11 +44,6 @@ impl Core {
     pub fn new(app: App, backend: Arc<dyn Backend>, clock: fn() -> Timestamp) -> Self {
         let (sender, actions) = mpsc::channel(QUEUE);
         Self { app, actions, sender, backend, tasks: JoinSet::new(), watch: None, clock }
-    }
-
-    /// Where other sources of actions send them.
-    pub fn sender(&self) -> mpsc::Sender<Action> {
-        self.sender.clone()
     }
 
     /// Gives a task an owner: it ends with the core.

@@ -72,6 +72,8 @@ pub enum Timer {
     Jobs,
     /// Try the node again or count down to it.
     Reconnect,
+    /// Offer typed bytes again to a connection that was busy.
+    Flush,
 }
 
 /// Work that changes the box; shown in the job list.

@@ -19,6 +19,11 @@ const HINT_S: i64 = 3;
 /// were answered long ago and must not be answered again.
 const REPLAY_MS: i64 = 200;
 
+/// Most bytes that may wait to be typed into one terminal.
+const UNSENT_MAX: usize = 4 << 20;
+/// Milliseconds until what a busy connection did not take is offered again.
+const FLUSH_MS: u64 = 10;
+
 impl App {
     /// The part of the screen terminals share.
     pub fn terminal_area(&self) -> Rect {
@@ -99,6 +104,17 @@ impl App {
         self.effects.extend(effects);
     }
 
+    /// Tries again to hand over what was typed.
+    pub(super) fn flush_terminals(&mut self) {
+        let mut left = false;
+        for pane in self.terminals.panes.values_mut() {
+            left |= pane.flush();
+        }
+        if left {
+            self.after(FLUSH_MS, Timer::Flush);
+        }
+    }
+
     fn pane(&mut self, id: PaneId, epoch: u64) -> Option<&mut Pane> {
         self.terminals.panes.get_mut(&id).filter(|p| p.epoch == epoch)
     }
@@ -128,7 +144,7 @@ impl App {
         match output {
             TermOutput::Bytes(bytes) => {
                 let fed = pane.term.feed(&bytes);
-                pane.activity |= !shown;
+                let news = !shown && !std::mem::replace(&mut pane.activity, !shown);
                 let replay = pane.attached.is_none_or(|at| now.as_millisecond() - at.as_millisecond() < REPLAY_MS);
                 if let (PaneState::Open(input), false, false) = (&pane.state, replay, fed.replies.is_empty()) {
                     let _ = input.try_send(TermInput::Bytes(fed.replies));
@@ -143,7 +159,7 @@ impl App {
                 if let Some(text) = fed.clipboard.filter(|_| shown && focused && !replay) {
                     self.effect(Effect::Clipboard(text));
                 }
-                self.dirty |= shown;
+                self.dirty |= shown || news;
             }
             TermOutput::Title(title) => {
                 pane.title = crate::tui::widgets::text::clean(&title);
@@ -163,6 +179,7 @@ impl App {
         if let Some(pane) = self.terminals.panes.get_mut(&id) {
             let (columns, rows) = pane.term.size();
             pane.term = crate::tui::term::Term::new(columns, rows);
+            pane.unsent.clear();
             pane.epoch = epoch;
             pane.attached = None;
             pane.state = PaneState::Connecting;
@@ -190,9 +207,13 @@ impl App {
         }
         let Some(pane) = self.terminals.focused_mut() else { return };
         match &pane.state {
-            PaneState::Open(input) => {
-                if input.try_send(TermInput::Bytes(bytes)).is_err() {
-                    self.fail("this terminal does not take any more keys just now");
+            PaneState::Open(_) if pane.unsent.len() + bytes.len() > UNSENT_MAX => {
+                self.fail("this terminal does not take any more keys just now");
+            }
+            PaneState::Open(_) => {
+                pane.unsent.extend(bytes);
+                if pane.flush() {
+                    self.after(FLUSH_MS, Timer::Flush);
                 }
             }
             PaneState::Lost(_) if bytes == b"\r" => {

@@ -47,10 +47,29 @@ pub struct Pane {
     pub state: PaneState,
     /// Number of the current connection; what older ones say is ignored.
     pub epoch: u64,
+    /// Bytes typed that the connection has not taken yet.
+    pub unsent: Vec<u8>,
     /// Output came while it was not shown.
     pub activity: bool,
     /// When it was attached, and whether its replayed past has arrived.
     pub attached: Option<Timestamp>,
+}
+
+impl Pane {
+    /// Hands typed bytes to the connection; tells whether some had to stay behind.
+    pub fn flush(&mut self) -> bool {
+        let PaneState::Open(input) = &self.state else { return false };
+        if self.unsent.is_empty() {
+            return false;
+        }
+        match input.try_send(TermInput::Bytes(std::mem::take(&mut self.unsent))) {
+            Err(mpsc::error::TrySendError::Full(TermInput::Bytes(bytes))) => {
+                self.unsent = bytes;
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A screenful of panes.
@@ -136,6 +155,7 @@ impl Terminals {
                 term: Term::new(size.columns, size.rows),
                 state: PaneState::Connecting,
                 epoch,
+                unsent: Vec::new(),
                 activity: false,
                 attached: None,
             },

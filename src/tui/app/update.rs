@@ -18,7 +18,7 @@ const RETRY_MAX_S: u32 = 5;
 impl App {
     /// Takes an action.
     pub fn update(&mut self, action: Action) {
-        self.dirty |= !matches!(action, Action::TerminalOutput(..));
+        self.dirty |= !matches!(action, Action::TerminalOutput(..) | Action::Timer(Timer::Flush));
         self.urgent |= matches!(action, Action::Input(_) | Action::Timer(Timer::Redraw));
         match action {
             Action::Input(input) => self.input(input),
@@ -62,6 +62,7 @@ impl App {
             }
             Action::OpenFailed(url) => self.show_url(&url),
             Action::Timer(Timer::Redraw) => {}
+            Action::Timer(Timer::Flush) => self.flush_terminals(),
             Action::Timer(Timer::Jobs) => {
                 if self.jobs.running().next().is_some() {
                     self.after(250, Timer::Jobs);
@@ -91,6 +92,10 @@ impl App {
         }
         if first {
             self.choose_project();
+            let hint = self.world.status.as_ref().and_then(|s| s.hints.first().cloned());
+            if let Some(hint) = hint.filter(|_| self.notice.is_none()) {
+                self.tell(hint);
+            }
         }
         if self.home.project.is_some_and(|p| self.world.project(p).is_none()) {
             self.home.project = None;

@@ -44,7 +44,7 @@ pub async fn attach(wire: &Wire, host: &str, id: u16, size: PtySize) -> Result<T
     let socket = timeout(Duration::from_secs(ATTACH_S), work).await.unwrap_or(Err(BackendError::Timeout(ATTACH_S)))?;
 
     let (input, mut inputs) = mpsc::channel::<TermInput>(256);
-    let (outputs, output) = mpsc::channel(64);
+    let (outputs, output) = mpsc::channel(8);
     let (mut sink, mut source) = socket.split();
     tokio::spawn(async move {
         let mut end = None;

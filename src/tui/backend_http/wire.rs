@@ -29,13 +29,12 @@ pub struct Request {
     host: String,
     path: String,
     body: Bytes,
-    range: Option<usize>,
 }
 
 impl Request {
     /// A request for a host.
     pub fn new(method: &'static str, host: &str, path: &str) -> Self {
-        Self { method, host: host.into(), path: path.into(), body: Bytes::new(), range: None }
+        Self { method, host: host.into(), path: path.into(), body: Bytes::new() }
     }
 
     /// A request for the API.
@@ -49,12 +48,6 @@ impl Request {
         Ok(self)
     }
 
-    /// Asks for the first `limit` bytes only.
-    pub fn with_range(mut self, limit: usize) -> Self {
-        self.range = Some(limit);
-        self
-    }
-
     fn build(self) -> Result<http::Request<Full<Bytes>>> {
         let mut builder = http::Request::builder()
             .method(self.method)
@@ -63,9 +56,6 @@ impl Request {
             .header("accept", "application/json, text/event-stream, */*");
         if !self.body.is_empty() {
             builder = builder.header("content-type", "application/json");
-        }
-        if let Some(limit) = self.range {
-            builder = builder.header("range", format!("bytes=0-{}", limit.saturating_sub(1)));
         }
         builder.body(Full::new(self.body)).map_err(|e| BackendError::Protocol(e.to_string()))
     }

@@ -3,6 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use super::first_run::wrap;
 use super::{Cursor, key_line};
 use crate::tui::app::{App, Ask};
 use crate::tui::theme::Role;
@@ -10,11 +11,17 @@ use crate::tui::widgets::{figures, text};
 
 /// Draws the question; gives the cursor where something is typed.
 pub fn draw(app: &App, ask: &Ask, buffer: &mut Buffer, area: Rect) -> Option<Cursor> {
-    let y = area.bottom() - 2;
-    text::wipe(buffer, Rect { y, height: 2, ..area });
     let (question, role) = question(app, ask);
     let width = area.width.saturating_sub(2);
-    let mut x = text::put(buffer, 1, y, width, &question, app.theme.style(role));
+    // Nothing of a question may be missing; what is typed gets at least a third of its line.
+    let lines = wrap(&question, usize::from(if ask.input().is_some() { width * 2 / 3 } else { width }));
+    let rows = u16::try_from(lines.len()).unwrap_or(1).min(area.height - 1);
+    let y = area.bottom() - 2;
+    text::wipe(buffer, Rect { y: y + 1 - rows, height: rows + 1, ..area });
+    let mut x = 1;
+    for (row, line) in (y + 1 - rows..=y).zip(&lines) {
+        x = text::put(buffer, 1, row, width, line, app.theme.style(role));
+    }
     let hints: Vec<(String, &str)> = match ask {
         Ask::Restore { .. } => vec![("y".into(), "restores"), ("any other key".into(), "does not")],
         Ask::StartFirst(_) => vec![("y ⏎".into(), "starts it"), ("any other key".into(), "does not")],

@@ -9,9 +9,20 @@ use crate::tui::keymap::{Command, chord_label};
 use crate::tui::theme::Role;
 use crate::tui::widgets::{figures, text};
 
+/// Most rows a message may take.
+const MESSAGE_MAX: usize = 4;
+
 /// Rows taken: the hints, and a message when there is one.
 pub fn height(app: &App) -> u16 {
-    1 + u16::from(message(app).is_some() || matches!(app.overlay, Some(Overlay::Ask(_))))
+    let rows = message(app).map_or(0, |(line, _)| wrapped(&line, app.size.0).len());
+    let asks = usize::from(matches!(app.overlay, Some(Overlay::Ask(_))));
+    1 + u16::try_from(rows.max(asks)).unwrap_or(1)
+}
+
+fn wrapped(line: &str, width: u16) -> Vec<String> {
+    let mut lines = super::first_run::wrap(line, usize::from(width.saturating_sub(2)));
+    lines.truncate(MESSAGE_MAX);
+    lines
 }
 
 fn message(app: &App) -> Option<(String, Role)> {
@@ -41,9 +52,10 @@ pub fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
     let y = area.bottom() - 1;
     text::wipe(buffer, Rect { y, height: 1, ..area });
     if let Some((line, role)) = message(app) {
-        let row = Rect { y: y - 1, height: 1, ..area };
-        text::wipe(buffer, row);
-        text::put(buffer, 1, y - 1, area.width.saturating_sub(2), &line, app.theme.style(role));
+        for (line, row) in wrapped(&line, area.width).iter().rev().zip((0..y).rev()) {
+            text::wipe(buffer, Rect { y: row, height: 1, ..area });
+            text::put(buffer, 1, row, area.width.saturating_sub(2), line, app.theme.style(role));
+        }
     }
     hints(app, buffer, Rect { y, height: 1, ..area });
 }

@@ -24,13 +24,28 @@ pub fn draw(app: &App, c: &Container, buffer: &mut Buffer, area: Rect) {
         let open = app.keymap.label(app.mode(), Command::OpenUrl).unwrap_or_default();
         let keys = if area.width >= 100 { format!("{copy} copy  {open} open") } else { format!("{copy} copy") };
         let shown = text::width(&keys) + 2;
-        // The end of a URL tells which service it is; what does not fit is cut there, and `y` has it all.
+        let url = shorten(&url, width.saturating_sub(shown));
         text::put(buffer, 1, y + 1, width.saturating_sub(shown), &url, theme.style(Role::Url));
         text::put_right(buffer, area.right() - 1, y + 1, shown, &keys, theme.style(Role::KeyText));
     }
     if area.height >= 4 {
         last_line(app, c, buffer, y + 2, width);
     }
+}
+
+/// The URL, its long ids shortened when it does not fit: the end, which tells the service and the
+/// box, is worth more than the middle. `y` copies all of it.
+fn shorten(url: &str, width: u16) -> String {
+    if text::width(url) <= width {
+        return url.to_owned();
+    }
+    let short = |word: &str| {
+        let is_id = word.len() == crate::api::ids::ID_LEN && word.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_id { format!("{}…{}", &word[..4], &word[22..]) } else { word.to_owned() }
+    };
+    let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+    let rest: Vec<String> = rest.split('-').map(short).collect();
+    format!("{scheme}://{}", rest.join("-"))
 }
 
 fn first_line(app: &App, c: &Container, buffer: &mut Buffer, y: u16, width: u16, graphs: u16) {

@@ -39,7 +39,9 @@ fn building(app: &App, image: &Image, buffer: &mut Buffer, x: u16, y: u16, width
     let step = format!("{}  {}", progress.step, progress.detail);
     text::put(buffer, x, y + 4, width, &step, theme.style(Role::Text));
     let next = "Next: the first container is made from it. This is done once; later ones take a second.";
-    text::put(buffer, x, y + 6, width, next, theme.style(Role::Dim));
+    for (row, line) in (y + 6..).zip(wrap(next, usize::from(width))) {
+        text::put(buffer, x, row, width, &line, theme.style(Role::Dim));
+    }
 }
 
 fn failed(app: &App, image: &Image, buffer: &mut Buffer, x: u16, y: u16, width: u16) {

@@ -66,7 +66,10 @@ fn empty(app: &App, buffer: &mut Buffer, area: Rect) {
     } else {
         format!("no container matches {:?}: Esc shows all", app.home.filter)
     };
-    text::put(buffer, 3, area.y + 1, area.width.saturating_sub(4), &line, app.theme.style(Role::Text));
+    let lines = first_run::wrap(&line, usize::from(area.width.saturating_sub(4)));
+    for (y, line) in (area.y + 1..area.bottom()).zip(&lines) {
+        text::put(buffer, 3, y, area.width.saturating_sub(4), line, app.theme.style(Role::Text));
+    }
 }
 
 fn columns(app: &App, width: u16) -> Vec<Show> {

@@ -80,7 +80,24 @@ fn leader_line(app: &App, buffer: &mut Buffer, line: Rect) {
             pairs.push((chord_label(&keys), command.hint()));
         }
     }
-    key_line(app, buffer, 1, line.y, line.width.saturating_sub(2), &pairs);
+    let width = line.width.saturating_sub(2);
+    let mut rows: Vec<Vec<(String, &str)>> = vec![Vec::new()];
+    let mut used = 0;
+    for (key, what) in pairs {
+        let needed = text::width(&key) + text::width(what) + 4;
+        if used + needed > width + 3 {
+            rows.push(Vec::new());
+            used = 0;
+        }
+        used += needed;
+        if let Some(row) = rows.last_mut() {
+            row.push((key, what));
+        }
+    }
+    for (y, row) in (0..=line.y).rev().zip(rows.iter().rev()) {
+        text::wipe(buffer, Rect { y, height: 1, ..line });
+        key_line(app, buffer, 1, y, width, row);
+    }
 }
 
 fn status_line(app: &App, buffer: &mut Buffer, line: Rect) {
