@@ -41,6 +41,7 @@ pub struct Snapshot {
     size: Dimensions,
     title: String,
     alternate_screen: bool,
+    modes: Modes,
     scroll_offset: usize,
     scrollback_lines: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +56,13 @@ struct Cursor {
     row: u16,
     col: u16,
     visible: bool,
+}
+
+/// What decides the bytes of keys and pastes.
+#[derive(Debug, Serialize)]
+struct Modes {
+    application_cursor: bool,
+    bracketed_paste: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,6 +109,10 @@ fn look(session: &mut Session, detail: Detail) -> Snapshot {
         size: Dimensions { columns: size.cols, rows: size.rows },
         title: picture.title().to_owned(),
         alternate_screen: picture.screen().alternate_screen(),
+        modes: Modes {
+            application_cursor: picture.screen().application_cursor(),
+            bracketed_paste: picture.screen().bracketed_paste(),
+        },
         scroll_offset,
         scrollback_lines,
         colored_lines: spans.filter(|_| detail.colors),

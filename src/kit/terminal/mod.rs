@@ -30,6 +30,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderMap;
+use axum::response::Html;
 use axum::routing::{delete, get, post};
 
 use super::error::KitError;
@@ -44,6 +45,7 @@ pub fn router(context: Arc<Context>) -> Router {
             "/api/v1/terminal/health",
             get(move |headers: HeaderMap| async move { health::report(&context, "terminal", &headers) }),
         )
+        .route("/", get(page))
         .route("/api/v1/terminal/execute", post(execute::execute))
         .route("/api/v1/terminal/execute/{command_id}/abort", post(execute::abort))
         .route("/api/v1/terminal/result/{command_id}", get(execute::result))
@@ -66,6 +68,11 @@ pub fn router(context: Arc<Context>) -> Router {
         .with_state(sessions)
 }
 
+/// The terminal in a browser: our own page, which needs nothing else.
+async fn page() -> Html<&'static str> {
+    Html(include_str!("../pages/terminal.html"))
+}
+
 /// Paths of the contract that are not built, by their beginnings.
 const NOT_BUILT: [&str; 8] = [
     "/api/v1/terminal/screenshot",
@@ -80,7 +87,7 @@ const NOT_BUILT: [&str; 8] = [
 
 async fn absent(request: Request) -> KitError {
     let path = request.uri().path();
-    let known = path == "/" || path.ends_with("/automation") || NOT_BUILT.iter().any(|start| path.starts_with(start));
+    let known = path.ends_with("/automation") || NOT_BUILT.iter().any(|start| path.starts_with(start));
     if known {
         return KitError::not_built(format!("{path} of the terminal service is not built yet"));
     }

@@ -229,3 +229,13 @@ async fn programs_drive_a_screen_with_keys_pastes_and_waits() {
     house.terminal("DELETE", "7", Value::Null).await.ok();
     house.terminal("GET", &at("snapshot"), Value::Null).await.refused(404);
 }
+
+#[tokio::test]
+async fn the_page_in_a_browser_is_whole_and_asks_nobody_else() {
+    let house = House::open();
+    let page = house.call("terminal", "GET", "/?fontSize=20", &[], Vec::new()).await;
+    assert_eq!((page.status, &page.headers["content-type"]), (200, &"text/html; charset=utf-8".parse().unwrap()));
+    let text = page.text();
+    assert!(text.contains("api/v1/terminal/ws") && text.trim_end().ends_with("</html>"));
+    assert!(!text.contains("http://") && !text.contains("https://") && !text.contains("src="));
+}
