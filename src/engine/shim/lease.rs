@@ -25,17 +25,16 @@ pub struct Lease {
     _lock: Flock<File>,
 }
 
-/// Takes the first free range at or above `from`, which must be a multiple of [`WIDTH`].
+/// Takes the first free range at or above `from`. Ranges begin at multiples of [`WIDTH`], so that
+/// those of nodes with different bases never overlap in part.
 ///
 /// # Errors
 /// When all ranges up to 2³² are taken, or the lock directory cannot be used.
 pub fn take(from: u32) -> Result<Lease> {
-    if !from.is_multiple_of(WIDTH) || from == 0 {
-        return Err(Error::Unsupported(format!("the id base {from:#x} is not a multiple of {WIDTH:#x}")));
-    }
+    let none_left = || Error::Unsupported("no free range of user ids is left on this machine".into());
+    let mut base = from.max(WIDTH).checked_next_multiple_of(WIDTH).ok_or_else(none_left)?;
     let directory = Path::new(DIRECTORY);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).at("create", directory)?;
-    let mut base = from;
     loop {
         let path = directory.join(format!("{base:08x}"));
         let file = File::options().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
@@ -46,6 +45,6 @@ pub fn take(from: u32) -> Result<Lease> {
         base = base
             .checked_add(WIDTH)
             .filter(|b| b.checked_add(WIDTH).is_some())
-            .ok_or_else(|| Error::Unsupported("no free range of user ids is left on this machine".into()))?;
+            .ok_or_else(none_left)?;
     }
 }
