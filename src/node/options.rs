@@ -16,8 +16,7 @@ pub const RUN_DIR: &str = "/run/cowl";
 /// Where the proxy listens unless told otherwise.
 pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 443);
 /// Where it listens when that port is taken and no other was asked for.
-pub const LISTEN_INSTEAD: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
+pub const LISTEN_INSTEAD: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
 
 /// Options of `cowl node`.
 #[derive(Debug, Clone, Args)]

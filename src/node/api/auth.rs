@@ -20,8 +20,8 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use super::reply::Failure;
 use crate::api::ApiError;
 use crate::node::Node;
-use crate::proxy::Peer;
 use crate::node::token::PREFIX;
+use crate::proxy::Peer;
 
 /// Longest delay of a refusal.
 const DELAY_MAX: Duration = Duration::from_secs(2);

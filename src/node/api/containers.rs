@@ -27,8 +27,7 @@ async fn page(node: NodeState, project: Option<ProjectId>, asked: Asked) -> Repl
     let page = asked.page(20, 100, &SORT)?;
     let with_deleting = asked.flag("include_deleting")?;
     let window = page.window.clone();
-    let (rows, total) =
-        node.db(move |store| store.containers(project.as_ref(), with_deleting, &window)).await?;
+    let (rows, total) = node.db(move |store| store.containers(project.as_ref(), with_deleting, &window)).await?;
     let containers = rows.into_iter().map(|row| node.present(row)).collect();
     ok("Containers", ContainerList { containers, pagination: page.of(total) })
 }
@@ -106,11 +105,7 @@ struct StatusLogs {
     pagination: Pagination,
 }
 
-async fn status_logs(
-    State(node): State<NodeState>,
-    Params(id): Params<String>,
-    asked: Asked,
-) -> Reply<StatusLogs> {
+async fn status_logs(State(node): State<NodeState>, Params(id): Params<String>, asked: Asked) -> Reply<StatusLogs> {
     let id = container_id(&id)?;
     // Logs are written in the order of their times, so every sort is one of these two.
     let columns = [("transition_time", "id"), ("created_at", "id")];

@@ -159,9 +159,9 @@ pub struct Body<T> {
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Failure;
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let bytes = axum::body::to_bytes(request.into_body(), BODY_MAX)
-            .await
-            .map_err(|_| ApiError::new(413, format!("the body did not arrive whole or is longer than {BODY_MAX} bytes")))?;
+        let bytes = axum::body::to_bytes(request.into_body(), BODY_MAX).await.map_err(|_| {
+            ApiError::new(413, format!("the body did not arrive whole or is longer than {BODY_MAX} bytes"))
+        })?;
         Ok(parse(&bytes)?)
     }
 }
@@ -174,7 +174,8 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, ApiError> {
     let json = if bytes.iter().all(u8::is_ascii_whitespace) {
         serde_json::Value::Object(serde_json::Map::new())
     } else {
-        serde_json::from_slice(bytes).map_err(|e| ApiError::from(FieldError::new("/", format!("body is not JSON: {e}"))))?
+        serde_json::from_slice(bytes)
+            .map_err(|e| ApiError::from(FieldError::new("/", format!("body is not JSON: {e}"))))?
     };
     let serde_json::Value::Object(sent) = &json else {
         return Err(FieldError::new("/", "body must be a JSON object").into());
@@ -220,7 +221,14 @@ mod tests {
         assert!(page.window.descending);
         let page = query(&[("sort_by", "name")]).page(20, 100, &columns).unwrap();
         assert!(!page.window.descending && page.window.sort_by == "c.name");
-        for bad in [("page", "0"), ("page", "x"), ("limit", "0"), ("limit", "-1"), ("sort_by", "1; DROP"), ("sort_order", "up")] {
+        for bad in [
+            ("page", "0"),
+            ("page", "x"),
+            ("limit", "0"),
+            ("limit", "-1"),
+            ("sort_by", "1; DROP"),
+            ("sort_order", "up"),
+        ] {
             assert_eq!(field(query(&[bad]).page(20, 100, &columns).unwrap_err()), format!("/{}", bad.0));
         }
     }

@@ -50,15 +50,11 @@ async fn authorize(State(node): State<NodeState>, Params(id): Params<String>) ->
     Err(ApiError::new(503, "no signing key: container claims are not built yet").into())
 }
 
-async fn operate(
-    State(node): State<NodeState>,
-    Params((id, word)): Params<(String, String)>,
-) -> Reply<OperationReply> {
+async fn operate(State(node): State<NodeState>, Params((id, word)): Params<(String, String)>) -> Reply<OperationReply> {
     let id = container_id(&id)?;
     let row = node.db(move |store| store.container(&id)).await?;
-    let operation = Operation::parse(&word).ok_or_else(|| {
-        FieldError::new("/operation", "must be start, stop, force-stop, restart, pause or resume")
-    })?;
+    let operation = Operation::parse(&word)
+        .ok_or_else(|| FieldError::new("/operation", "must be start, stop, force-stop, restart, pause or resume"))?;
     let status = match node.ask(&id, Wish::Operate(operation)).await? {
         Done::State(status) => status,
         _ => row.state,

@@ -42,8 +42,7 @@ async fn create(State(node): State<NodeState>, body: Body<CreateProject>) -> Rep
     let new = body.value;
     names::project_alias(&new.alias)?;
     let color = new.color.as_deref().map_or_else(|| Ok(random_color()), names::color)?;
-    let (project, event) =
-        node.db(move |store| store.create_project(&new.alias, &color, new.max_containers)).await?;
+    let (project, event) = node.db(move |store| store.create_project(&new.alias, &color, new.max_containers)).await?;
     node.bus.tell(event);
     created("Project created", project)
 }
@@ -69,11 +68,7 @@ async fn update(
     ok("Project updated", project)
 }
 
-async fn remove(
-    State(node): State<NodeState>,
-    Params(id): Params<String>,
-    asked: Asked,
-) -> Reply<serde_json::Value> {
+async fn remove(State(node): State<NodeState>, Params(id): Params<String>, asked: Asked) -> Reply<serde_json::Value> {
     let id = project_id(&id)?;
     let with_items = asked.flag("include_deleted_items")?;
     node.db(move |store| store.project(&id)).await?;

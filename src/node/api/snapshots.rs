@@ -75,10 +75,7 @@ async fn create(
     }
 }
 
-async fn one(
-    State(node): State<NodeState>,
-    Params((id, name)): Params<(String, String)>,
-) -> Reply<SnapshotCreated> {
+async fn one(State(node): State<NodeState>, Params((id, name)): Params<(String, String)>) -> Reply<SnapshotCreated> {
     let id = container_id(&id)?;
     let (row, snapshot) = node.db(move |store| Ok((store.container(&id)?, store.snapshot(&id, &name)?))).await?;
     ok("Snapshot", SnapshotCreated { container_id: id, project_id: row.project_id, snapshot })
@@ -151,7 +148,8 @@ mod tests {
         assert_eq!(expiry_days(&json!(null)), Ok(None));
         assert_eq!(expiry_days(&json!(1)), Ok(Some(1)));
         assert_eq!(expiry_days(&json!(3650)), Ok(Some(3650)));
-        for bad in [json!(0), json!(3651), json!(-1), json!("7"), json!(1.5), json!(true), json!([7]), json!(u64::MAX)] {
+        for bad in [json!(0), json!(3651), json!(-1), json!("7"), json!(1.5), json!(true), json!([7]), json!(u64::MAX)]
+        {
             assert_eq!(expiry_days(&bad).unwrap_err().instance_path, "/expiry", "{bad}");
         }
     }

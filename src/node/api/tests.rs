@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::node::Node;
-use crate::proxy::Peer;
 use crate::node::tests::TestBox;
+use crate::proxy::Peer;
 
 struct Client {
     router: axum::Router,
@@ -149,9 +149,27 @@ async fn a_container_shows_all_that_the_contract_names() {
     assert_eq!((&web["address"], &web["server_name"]), (&json!("10.201.0.16"), &json!("node-test")));
     assert_eq!(web["warnings"].as_array().unwrap().len(), 1);
     for key in [
-        "project_alias", "server_id", "subserver_name", "ssh_hostname", "hoody_kit", "dev_kit", "kvm", "autostart",
-        "ramdisk", "ramdisk_scope", "prespawn", "is_default", "volumes", "ssh_public_key", "comment",
-        "source_container_id", "created_at", "updated_at", "realm_ids", "snapshot_count", "last_used_snapshot",
+        "project_alias",
+        "server_id",
+        "subserver_name",
+        "ssh_hostname",
+        "hoody_kit",
+        "dev_kit",
+        "kvm",
+        "autostart",
+        "ramdisk",
+        "ramdisk_scope",
+        "prespawn",
+        "is_default",
+        "volumes",
+        "ssh_public_key",
+        "comment",
+        "source_container_id",
+        "created_at",
+        "updated_at",
+        "realm_ids",
+        "snapshot_count",
+        "last_used_snapshot",
     ] {
         assert!(web.get(key).is_some(), "{key}");
     }

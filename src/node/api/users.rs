@@ -22,5 +22,8 @@ async fn login() -> Failure {
 
 async fn me(State(node): State<NodeState>) -> Reply<serde_json::Value> {
     let id = node.place.owner_id.clone();
-    ok("The owner of this box", serde_json::json!({ "id": id, "username": "owner", "alias": "owner", "is_admin": true }))
+    ok(
+        "The owner of this box",
+        serde_json::json!({ "id": id, "username": "owner", "alias": "owner", "is_admin": true }),
+    )
 }

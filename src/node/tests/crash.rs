@@ -91,7 +91,10 @@ fn promises(node: &Node, machine: &Fake, known: &Known, steps: i64) {
     if known.created && !known.stopped {
         // It ran, and only a force-stop that was under way may have ended that.
         let may_be_off = known.restored;
-        assert!(row.state == ContainerState::Running || row.state == ContainerState::Paused || may_be_off, "{steps}: {row:?}");
+        assert!(
+            row.state == ContainerState::Running || row.state == ContainerState::Paused || may_be_off,
+            "{steps}: {row:?}"
+        );
     }
     if known.stopped && !known.started {
         assert!(matches!(row.state, ContainerState::Stopped | ContainerState::Running), "{steps}");

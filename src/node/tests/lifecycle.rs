@@ -113,11 +113,17 @@ async fn the_urls_of_a_container_are_gone_as_soon_as_its_deletion_is_asked_for()
     let node = b.start().await;
     let project = node.test_project();
     let id = node.make(project, "web").await;
-    let stopping = { let node = Arc::clone(&node); tokio::spawn(async move { node.operate(&id, "stop").await }) };
+    let stopping = {
+        let node = Arc::clone(&node);
+        tokio::spawn(async move { node.operate(&id, "stop").await })
+    };
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(node.fleet.state(&project, &id), Some(ContainerState::Running), "a graceful stop still answers");
     assert_eq!(node.fleet.state(&ProjectId::generate(), &id), None, "another project's URL never does");
-    let deleting = { let node = Arc::clone(&node); tokio::spawn(async move { node.ask(&id, Wish::Delete).await }) };
+    let deleting = {
+        let node = Arc::clone(&node);
+        tokio::spawn(async move { node.ask(&id, Wish::Delete).await })
+    };
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(node.fleet.state(&project, &id), None);
     stopping.await.unwrap().unwrap();
@@ -203,7 +209,8 @@ async fn after_a_reboot_of_the_box_only_what_is_wanted_starts() {
     let mut b = TestBox::new();
     let node = b.start().await;
     let project = node.test_project();
-    let (web, off, manual) = (node.make(project, "web").await, node.make(project, "off").await, node.make(project, "man").await);
+    let (web, off, manual) =
+        (node.make(project, "web").await, node.make(project, "off").await, node.make(project, "man").await);
     node.operate(&off, "stop").await.unwrap();
     let change = crate::api::container::UpdateContainer { autostart: Some(false), ..Default::default() };
     node.store.update_container(&manual, &change).unwrap();
