@@ -140,9 +140,15 @@ impl Driver {
 
     /// Writes a change of state, then lets others see it.
     pub(super) async fn go(&self, t: Transition) -> Result<(), ApiError> {
-        let (id, to) = (self.id, t.to);
+        let (id, to, by, reason) = (self.id, t.to, t.by, t.reason.clone());
         let event = self.node.db(move |store| store.transition(&id, &t)).await?;
         self.live.set(to);
+        if event.is_some() {
+            match reason {
+                Some(reason) => tracing::warn!(container = %id, by, reason, "{to}"),
+                None => tracing::info!(container = %id, by, "{to}"),
+            }
+        }
         self.node.bus.tell_all(event);
         Ok(())
     }
@@ -365,6 +371,7 @@ impl Driver {
         }
         let event = self.node.db(move |store| store.remove_container(&id)).await?;
         self.node.bus.tell(event);
+        tracing::info!(container = %id, "deleted");
         Ok(Done::Deleted)
     }
 

@@ -100,16 +100,15 @@ impl Images {
         }
     }
 
-    /// Claims a build; false when one runs already or the tier is there.
-    fn claim(&self, tier: &str) -> bool {
-        let log = self.log(tier);
+    /// Claims a build with its log; false when one runs already or the tier is there.
+    fn claim(&self, tier: &str, log: Option<&Path>) -> bool {
         self.tiers.get(tier).is_some_and(|tier| {
             tier.send_if_modified(|image| {
                 let free = matches!(image.state, ImageState::Absent | ImageState::Failed);
                 if free {
                     image.state = ImageState::Building;
                     image.error = None;
-                    image.log = Some(log.display().to_string());
+                    image.log = log.map(|path| path.display().to_string());
                 }
                 free
             })
@@ -165,7 +164,9 @@ pub async fn begin(node: &Arc<Node>, import: Option<PathBuf>) {
 
 /// Starts building a tier unless it is there or being built; says whether it did.
 pub fn build(node: &Arc<Node>, tier: &'static str, import: Option<PathBuf>) -> bool {
-    if !node.images.claim(tier) {
+    // An import writes no log.
+    let log = import.is_none().then(|| node.images.log(tier));
+    if !node.images.claim(tier, log.as_deref()) {
         return false;
     }
     let building = Arc::clone(node);
