@@ -58,7 +58,7 @@ pub struct ApiError {
     pub message: String,
     /// Details; for validation errors a list of [`FieldError`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<serde_json::Value>,
+    pub data: Option<Box<serde_json::Value>>,
 }
 
 impl ApiError {
@@ -87,7 +87,7 @@ impl ApiError {
 impl From<FieldError> for ApiError {
     fn from(e: FieldError) -> Self {
         let mut out = Self::new(400, e.to_string());
-        out.data = serde_json::to_value([e]).ok();
+        out.data = serde_json::to_value([e]).ok().map(Box::new);
         out
     }
 }

@@ -123,7 +123,7 @@ fn operate(state: ContainerState, operation: Operation) -> Verdict {
 /// The 409 for a wish that a state does not allow.
 pub fn refusal(name: &str, state: ContainerState, hint: &str) -> ApiError {
     let mut error = ApiError::conflict(format!("container {name} is {state}: {hint}"));
-    error.data = Some(serde_json::json!({ "status": state }));
+    error.data = Some(Box::new(serde_json::json!({ "status": state })));
     error
 }
 

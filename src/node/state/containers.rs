@@ -441,12 +441,17 @@ mod tests {
         assert_eq!(store.update_container(&row.id, &cleared).unwrap().0.comment, None);
     }
 
+    fn set(env: &mut BTreeMap<String, String>, name: &str, value: &str) -> Result<()> {
+        env.insert(name.into(), value.into());
+        Ok(())
+    }
+
     #[test]
     fn variables_change_one_by_one() {
         let (_dir, store, project) = store();
         let (row, _) = store.create_container(&project, &new("web")).unwrap();
-        store.change_env(&row.id, |env| Ok(drop(env.insert("A".into(), "1".into())))).unwrap();
-        let env = store.change_env(&row.id, |env| Ok(drop(env.insert("B".into(), "2".into())))).unwrap();
+        store.change_env(&row.id, |env| set(env, "A", "1")).unwrap();
+        let env = store.change_env(&row.id, |env| set(env, "B", "2")).unwrap();
         assert_eq!(env.len(), 2);
         assert_eq!(store.container(&row.id).unwrap().env, env);
     }

@@ -343,7 +343,7 @@ mod tests {
             .unwrap();
         store.finish_snapshot(&id, &name).unwrap();
         assert_eq!(store.expired_snapshots(&clock::now()).unwrap(), [(id, name.clone())]);
-        assert_eq!(store.unsized_snapshots(&id, clock::now_ms()).unwrap(), [name.clone()]);
+        assert_eq!(store.unsized_snapshots(&id, clock::now_ms()).unwrap(), std::slice::from_ref(&name));
         store.set_snapshot_size(&id, &name, 77).unwrap();
         assert_eq!(store.snapshot(&id, &name).unwrap().size, 77);
         assert!(store.unsized_snapshots(&id, clock::now_ms() - 60_000).unwrap().is_empty());
