@@ -105,6 +105,9 @@ pub(super) fn screenshot(context: &Context, options: ScreenshotOptions) -> Outco
 }
 
 fn not_shown(e: tui::Error) -> Fail {
+    if let tui::Error::Node(tui::backend::BackendError::NoNode(at)) = e {
+        return crate::client::Error::NoNode { at }.into();
+    }
     Fail::Cockpit { code: e.exit_code(), message: e.to_string() }
 }
 

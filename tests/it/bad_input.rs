@@ -69,7 +69,7 @@ fn names_out_of_range_are_refused_with_the_field_named() {
 
 fn bodies_that_are_no_bodies_are_refused() {
     let node = shared::node();
-    for body in ["", "{", "null", "[]", "\"x\"", "{\"alias\":\"a\"", "\u{0}"] {
+    for body in ["", "{", "null", "[]", "\"x\"", "{\"alias\":\"a\"", "\u{1}"] {
         let refused = socket(&node, "POST", "/api/v1/projects/", Some(body)).is(400);
         assert_eq!(
             (&refused["statusCode"], refused["message"].is_string()),

@@ -145,8 +145,9 @@ fn certificates_name_the_host_asked_for() {
     let untrusted = crate::harness::web::curl(&["--resolve", &resolve, &url]);
     assert_eq!(untrusted.code, 60, "{untrusted:#?}");
     let ca = node.ca();
-    let other = format!("https://localhost:{}/", node.port);
-    let misnamed = crate::harness::web::curl(&["--cacert", ca.to_str().unwrap(), &other]);
+    let resolve = format!("bank.example:{}:127.0.0.1", node.port);
+    let other = format!("https://bank.example:{}/", node.port);
+    let misnamed = crate::harness::web::curl(&["--cacert", ca.to_str().unwrap(), "--resolve", &resolve, &other]);
     assert!(misnamed.code != 0, "a certificate for a name that is not ours: {misnamed:#?}");
 }
 

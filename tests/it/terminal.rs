@@ -142,7 +142,8 @@ fn sessions_are_created_listed_and_deleted() {
     let c = node.container("sessions");
     let created =
         post(&c, "terminal-1", "/api/v1/terminal/create", &json!({"terminal_id": 12, "cols": 100, "rows": 30}));
-    assert_eq!(created.is(200)["terminal_id"], 12);
+    // A string, as in the public API.
+    assert_eq!(created.is(200)["terminal_id"], "12");
     let size = post(&c, "terminal-12", "/api/v1/terminal/execute", &json!({"command": "stty size"})).is(200);
     assert!(size["stdout"].as_str().unwrap().contains("30 100"), "{size}");
     let listed = c.curl("terminal-1", "/api/v1/terminal/sessions", &[]).is(200);

@@ -123,9 +123,9 @@ fn show(context: &Context, status: &NodeStatus, hello: Option<&Container>) -> Re
         print::facts(&facts)?;
         match hello {
             Some(c) => {
-                print::line(&format!("\n{} is {}: `cowl shell {0}` opens it, `cowl` the cockpit", c.name, c.status))
+                print::line(&format!("{} is {}: `cowl shell {0}` opens it, `cowl` the cockpit", c.name, c.status))
             }
-            None => print::line("\n`cowl` opens the cockpit"),
+            None => print::line("`cowl` opens the cockpit"),
         }
     })
 }
