@@ -261,7 +261,8 @@ impl App {
     }
 
     fn split(&mut self, beside: bool) {
-        let Some((container, focus)) = self.terminals.focused().map(|p| p.session.container).zip(self.terminals.focus())
+        let Some((container, focus)) =
+            self.terminals.focused().map(|p| p.session.container).zip(self.terminals.focus())
         else {
             return;
         };

@@ -300,7 +300,7 @@ impl App {
 
     fn files(&mut self, ticket: u64) -> Option<&mut super::FilesView> {
         self.views.iter_mut().find_map(|v| match v {
-            View::Files(files) if files.ticket == ticket => Some(files),
+            View::Files(files) if files.ticket == ticket => Some(files.as_mut()),
             _ => None,
         })
     }

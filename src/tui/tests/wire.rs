@@ -80,7 +80,8 @@ async fn shell(ws: WebSocketUpgrade) -> Response {
 async fn node(dir: &Path) -> (HttpBackend, Log) {
     let log: Log = Arc::default();
     let listener = UnixListener::bind(dir.join("node.sock")).unwrap();
-    let app = Router::new().route("/api/v1/terminal/ws", axum::routing::any(shell)).fallback(answer).with_state(log.clone());
+    let app =
+        Router::new().route("/api/v1/terminal/ws", axum::routing::any(shell)).fallback(answer).with_state(log.clone());
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     (HttpBackend::new(dir), log)
 }
@@ -132,7 +133,10 @@ async fn a_session_speaks_tty_frames_and_ends_cleanly() {
         got.push(output);
     }
     let bytes = |s: &str| TermOutput::Bytes(s.as_bytes().to_vec());
-    assert_eq!(got[..3], [bytes("got {\"columns\":80,\"rows\":24}"), bytes("got 1{\"columns\":10,\"rows\":5}"), bytes("got 0exit\r")]);
+    assert_eq!(
+        got[..3],
+        [bytes("got {\"columns\":80,\"rows\":24}"), bytes("got 1{\"columns\":10,\"rows\":5}"), bytes("got 0exit\r")]
+    );
     assert!(matches!(got[3], TermOutput::Closed { clean: true, .. }), "{got:?}");
 }
 
@@ -148,6 +152,6 @@ async fn a_socket_nobody_may_open_is_no_permission() {
     }
     let dir = tempfile::tempdir().unwrap();
     let _listener = UnixListener::bind(dir.path().join("node.sock")).unwrap();
-    std::fs::set_permissions(dir.path().join("node.sock"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(dir.path().join("node.sock"), std::fs::Permissions::from_mode(0o000)).unwrap();
     assert!(matches!(HttpBackend::new(dir.path()).probe().await, Err(BackendError::NoPermission(_))));
 }
