@@ -53,11 +53,13 @@ async fn answer(State(log): State<Log>, request: Request) -> Response {
             (axum::http::StatusCode::CONFLICT, axum::Json(e)).into_response()
         }
         ("POST", p) if p.ends_with("/containers") => envelope(container("new", ContainerState::Creating)),
-        ("GET", p) if p.contains("/files/") && p.ends_with('/') => axum::Json(json!({
-            "kind": "Index", "href": "/", "paths": [{"name": "etc", "path_type": "Dir", "size": 0, "mtime": 1}],
-            "allow_upload": true, "allow_delete": true, "allow_search": false, "allow_archive": false, "dir_exists": true
-        }))
-        .into_response(),
+        ("GET", p) if p.contains("/files/") && p.ends_with('/') => {
+            let listing = json!({
+                "kind": "Index", "href": "/", "paths": [{"name": "etc", "path_type": "Dir", "size": 0, "mtime": 1}],
+                "allow_upload": true, "allow_delete": true, "allow_search": false, "allow_archive": false, "dir_exists": true
+            });
+            if host == "localhost" { envelope(listing) } else { axum::Json(listing).into_response() }
+        }
         ("GET", p) if p.contains("/files/") => "0123456789".into_response(),
         _ => axum::http::StatusCode::NOT_FOUND.into_response(),
     }
