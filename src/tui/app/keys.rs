@@ -274,8 +274,8 @@ impl App {
                     return false;
                 }
                 for id in containers {
-                    let label = format!("deleting {}", self.name_of(*id));
-                    self.run(label, Some(*id), Some("deleting"), Work::Delete(*id));
+                    let name = self.name_of(*id);
+                    self.run(format!("deleting {name}"), Some(*id), Some("deleting"), Work::Delete(*id, name));
                 }
                 self.home.marked.clear();
             }

@@ -33,6 +33,8 @@ impl App {
     /// Opens a terminal of the container, or shows the one there is.
     pub(super) fn open_terminal(&mut self, id: ContainerId) {
         if self.terminals.show(id) {
+            // It may have been stopped and started since.
+            self.reconnect_panes();
             self.enter_terminals();
             return;
         }

@@ -74,6 +74,14 @@ async fn deleting_needs_the_whole_name_and_enter_alone_does_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_takes_its_terminals_along_and_is_told_by_name() {
+    let mut stage = Stage::open(two(), (80, 24)).await;
+    stage.press("enter ctrl-space d x d h e l l o enter").await;
+    assert!(stage.core.app.terminals.panes.is_empty() && stage.core.app.terminals.tabs.is_empty());
+    assert!(stage.screen().contains("hello is deleted"), "{}", stage.screen());
+}
+
+#[tokio::test]
 async fn a_batch_is_deleted_only_by_its_number() {
     let mut stage = Stage::open(two(), (80, 24)).await;
     stage.press("space space x d 1 enter").await;
