@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::app::Action;
 use super::backend::BackendError;
-use super::runtime::{Aside, Core};
 use super::guard::TerminalGuard;
+use super::runtime::{Aside, Core};
 use super::screen::{Frames, Writer};
 
 /// Shortest time between two frames nobody waits for with a key.

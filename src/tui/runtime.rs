@@ -167,9 +167,9 @@ async fn run(backend: &dyn Backend, work: Work) -> Result<Done, BackendError> {
         Work::CreateProject(body) => Done::Project(backend.create_project(body).await?),
         Work::Create(project, body) => Done::Created(Box::new(backend.create_container(project, *body).await?)),
         Work::Operate(id, operation) => Done::Operated(backend.operate(id, operation).await?),
-        Work::Delete(id) => {
+        Work::Delete(id, name) => {
             backend.delete_container(id).await?;
-            Done::Deleted(id)
+            Done::Deleted(name)
         }
         Work::Snapshot(id, alias) => Done::Snapshot(backend.create_snapshot(id, alias).await?),
         Work::Restore(id, name) => Done::Restored(id, backend.restore_snapshot(id, name).await?),

@@ -14,8 +14,8 @@ use ratatui::layout::Rect;
 use tokio::sync::mpsc;
 
 use super::app::{App, MouseLevel};
-use super::runtime::Aside;
 use super::panes::{self, Cursor};
+use super::runtime::Aside;
 
 /// Bytes a frame is given room for to begin with.
 const FRAME: usize = 256 << 10;

@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout};
 
 use super::app::Action;
 use super::backend_http::HttpBackend;
-use super::runtime::Core;
 use super::keymap::Key;
+use super::runtime::Core;
 use super::screen::Frames;
 use super::svg::render_svg;
 use super::theme::Depth;

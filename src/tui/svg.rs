@@ -61,7 +61,8 @@ fn push_run(out: &mut String, cell: &Cell, run: &str, column: u16, row: u16, cel
     let (x, y) = (MARGIN + f32::from(column) * CELL.0, MARGIN + f32::from(row) * CELL.1);
     let width = f32::from(cells) * CELL.0;
     if let Some(bg) = bg {
-        let _ = writeln!(out, "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{}\" fill=\"{bg}\"/>", CELL.1);
+        let _ =
+            writeln!(out, "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{}\" fill=\"{bg}\"/>", CELL.1);
     }
     // Spaces at the ends are only places; the text between them is what is drawn.
     let text = run.trim_end();

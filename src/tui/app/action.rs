@@ -83,7 +83,8 @@ pub enum Work {
     CreateProject(CreateProject),
     Create(ProjectId, Box<CreateContainer>),
     Operate(ContainerId, Operation),
-    Delete(ContainerId),
+    /// With its name, for when it is gone.
+    Delete(ContainerId, String),
     Snapshot(ContainerId, Option<String>),
     Restore(ContainerId, String),
     DeleteSnapshot(ContainerId, String),
@@ -97,7 +98,7 @@ pub enum Done {
     Project(Project),
     Created(Box<Container>),
     Operated(OperationReply),
-    Deleted(ContainerId),
+    Deleted(String),
     Snapshot(SnapshotCreated),
     Restored(ContainerId, SnapshotRestored),
     SnapshotDeleted(ContainerId),

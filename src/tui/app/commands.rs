@@ -274,7 +274,7 @@ impl App {
             _ => None,
         };
         let ticket = self.next_ticket();
-        self.views.push(View::Files(FilesView::new(c, snapshot.as_ref(), ticket)));
+        self.views.push(View::Files(Box::new(FilesView::new(c, snapshot.as_ref(), ticket))));
         self.go_to("/".into(), None);
     }
 

@@ -193,7 +193,12 @@ impl App {
             Ask::Restore { container, snapshot } => {
                 if event.code == KeyCode::Char('y') {
                     let label = format!("restoring {} to {}", self.name_of(*container), super::river::label(snapshot));
-                    self.run(label, Some(*container), Some("restoring"), Work::Restore(*container, snapshot.name.clone()));
+                    self.run(
+                        label,
+                        Some(*container),
+                        Some("restoring"),
+                        Work::Restore(*container, snapshot.name.clone()),
+                    );
                 } else {
                     self.tell("not restored");
                 }
@@ -201,7 +206,8 @@ impl App {
             }
             Ask::StartFirst(id) => {
                 if event.code == KeyCode::Char('y') || event.code == KeyCode::Enter {
-                    let paused = self.world.container(*id).is_some_and(|c| c.status == crate::api::ContainerState::Paused);
+                    let paused =
+                        self.world.container(*id).is_some_and(|c| c.status == crate::api::ContainerState::Paused);
                     let (operation, verb) =
                         if paused { (Operation::Resume, "resuming") } else { (Operation::Start, "starting") };
                     let label = format!("{verb} {}", self.name_of(*id));
@@ -268,8 +274,8 @@ impl App {
                     return false;
                 }
                 for id in containers {
-                    let label = format!("deleting {}", self.name_of(*id));
-                    self.run(label, Some(*id), Some("deleting"), Work::Delete(*id));
+                    let name = self.name_of(*id);
+                    self.run(format!("deleting {name}"), Some(*id), Some("deleting"), Work::Delete(*id, name));
                 }
                 self.home.marked.clear();
             }

@@ -71,7 +71,9 @@ impl Home {
             .containers
             .iter()
             .filter(|c| self.project.is_none_or(|p| p == c.project_id))
-            .filter(|c| filter.is_empty() || c.name.to_lowercase().contains(&filter) || c.status.as_str().contains(&filter))
+            .filter(|c| {
+                filter.is_empty() || c.name.to_lowercase().contains(&filter) || c.status.as_str().contains(&filter)
+            })
             .collect();
         shown.sort_by(|a, b| {
             let order = self.compare(world, a, b);

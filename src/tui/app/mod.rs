@@ -50,7 +50,7 @@ pub enum View {
     /// The snapshots of a container.
     Snapshots(River),
     /// Files of a container or of a snapshot.
-    Files(FilesView),
+    Files(Box<FilesView>),
     /// Terminals, full screen.
     Terminals,
 }

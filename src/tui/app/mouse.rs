@@ -14,7 +14,8 @@ pub const LIST_TOP: u16 = 3;
 impl App {
     /// Which mouse events are wanted from the outer terminal: none, buttons, or every motion.
     pub fn mouse_level(&self) -> MouseLevel {
-        let inside = self.terminals.focused().filter(|_| self.in_terminals()).map(|p| p.term.screen().mouse_protocol_mode());
+        let inside =
+            self.terminals.focused().filter(|_| self.in_terminals()).map(|p| p.term.screen().mouse_protocol_mode());
         match inside {
             Some(vt100::MouseProtocolMode::AnyMotion) => MouseLevel::Motion,
             Some(vt100::MouseProtocolMode::None) | None if !self.mouse => MouseLevel::Off,

@@ -33,6 +33,8 @@ impl App {
     /// Opens a terminal of the container, or shows the one there is.
     pub(super) fn open_terminal(&mut self, id: ContainerId) {
         if self.terminals.show(id) {
+            // It may have been stopped and started since.
+            self.reconnect_panes();
             self.enter_terminals();
             return;
         }
@@ -261,7 +263,8 @@ impl App {
     }
 
     fn split(&mut self, beside: bool) {
-        let Some((container, focus)) = self.terminals.focused().map(|p| p.session.container).zip(self.terminals.focus())
+        let Some((container, focus)) =
+            self.terminals.focused().map(|p| p.session.container).zip(self.terminals.focus())
         else {
             return;
         };

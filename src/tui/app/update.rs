@@ -125,6 +125,11 @@ impl App {
                 _ => true,
             })
             .collect();
+        let panes = self.terminals.panes.iter();
+        let orphans: Vec<_> = panes.filter(|(_, p)| gone(p.session.container)).map(|(id, _)| *id).collect();
+        for pane in orphans {
+            self.terminals.remove(pane);
+        }
         let mut keep = keep.into_iter();
         self.views.retain(|_| keep.next().unwrap_or(true));
         if self.views.len() < before {
@@ -256,7 +261,7 @@ impl App {
                 let name = self.name_of(reply.container_id);
                 self.tell(format!("{name} is {}", reply.status));
             }
-            Done::Deleted(id) => self.tell(format!("{} is deleted", self.name_of(id))),
+            Done::Deleted(name) => self.tell(format!("{name} is deleted")),
             Done::Snapshot(made) => {
                 let name = self.name_of(made.container_id);
                 self.tell(format!("snapshot {} of {name} is taken; r goes back to it", label(&made.snapshot)));
@@ -300,7 +305,7 @@ impl App {
 
     fn files(&mut self, ticket: u64) -> Option<&mut super::FilesView> {
         self.views.iter_mut().find_map(|v| match v {
-            View::Files(files) if files.ticket == ticket => Some(files),
+            View::Files(files) if files.ticket == ticket => Some(files.as_mut()),
             _ => None,
         })
     }

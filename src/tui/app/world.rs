@@ -60,10 +60,10 @@ pub struct StatsEvent {
     cpu_percent: f64,
     #[serde(default)]
     memory: f64,
-    #[serde(default)]
-    rx_bps: f64,
-    #[serde(default)]
-    tx_bps: f64,
+    #[serde(default, alias = "rx_bps")]
+    rx_bytes_per_s: f64,
+    #[serde(default, alias = "tx_bps")]
+    tx_bytes_per_s: f64,
     #[serde(default)]
     tasks: f64,
 }
@@ -147,8 +147,8 @@ impl World {
         let live = self.live.entry(event.id).or_default();
         live.cpu = event.cpu_percent.max(0.0);
         live.memory = whole(event.memory);
-        live.rx = whole(event.rx_bps);
-        live.tx = whole(event.tx_bps);
+        live.rx = whole(event.rx_bytes_per_s);
+        live.tx = whole(event.tx_bytes_per_s);
         live.tasks = whole(event.tasks);
         push(&mut live.cpu_history, live.cpu);
         push(&mut live.memory_history, live.memory as f64);

@@ -189,7 +189,9 @@ impl Backend for HttpBackend {
     fn list_files(&self, of: FilesOf, path: String) -> Call<Listing> {
         call!(self, me, {
             let request = me.files_request(&of, &path).await?;
-            me.wire.json(request, READ_S).await
+            // The kit sends the listing bare, the node in its envelope.
+            let value: serde_json::Value = me.wire.json(request, READ_S).await?;
+            unwrap(value, "data")
         })
     }
 

@@ -50,11 +50,14 @@ pub async fn attach(wire: &Wire, host: &str, id: u16, size: PtySize) -> Result<T
         let mut end = None;
         while end.is_none() {
             tokio::select! {
-                message = source.next() => match decode(message) {
-                    Some(TermOutput::Closed { clean, reason }) => end = Some(TermOutput::Closed { clean, reason }),
-                    Some(out) => if outputs.send(out).await.is_err() { break },
-                    None => {}
-                },
+                message = source.next() => {
+                    let Some(out) = decode(message) else { continue };
+                    if matches!(out, TermOutput::Closed { .. }) {
+                        end = Some(out);
+                    } else if outputs.send(out).await.is_err() {
+                        break;
+                    }
+                }
                 wanted = inputs.recv() => {
                     let Some(wanted) = wanted else { break };
                     let sent = timeout(Duration::from_secs(SEND_S), sink.send(Message::Binary(encode(&wanted).into()))).await;

@@ -66,9 +66,7 @@ fn question(app: &App, ask: &Ask) -> (String, Role) {
             [_] => (format!("delete {expected} and its snapshots? Type its name:"), Role::Danger),
             _ => (format!("delete {expected} containers and their snapshots? Type their number:"), Role::Danger),
         },
-        Ask::DeleteSnapshot { expected, .. } => {
-            (format!("delete snapshot {expected}? Type its name:"), Role::Danger)
-        }
+        Ask::DeleteSnapshot { expected, .. } => (format!("delete snapshot {expected}? Type its name:"), Role::Danger),
         Ask::ProjectName(_) => ("new project, name:".into(), Role::Prompt),
     }
 }

@@ -41,7 +41,8 @@ pub fn draw(app: &App, form: &CreateForm, buffer: &mut Buffer, area: Rect) -> Op
     if let Some((line, role)) = verdict {
         text::put(buffer, x, inner.y + 4, width, &line, theme.style(role));
     }
-    let hints = [("⏎", "create"), ("Tab", "next field"), ("← →", "choose"), ("Esc", "cancel")].map(|(k, t)| (k.into(), t));
+    let hints =
+        [("⏎", "create"), ("Tab", "next field"), ("← →", "choose"), ("Esc", "cancel")].map(|(k, t)| (k.into(), t));
     key_line(app, buffer, inner.x, inner.bottom(), inner.width, &hints);
     (form.field == Field::Name).then(|| Cursor::at(column, inner.y))
 }

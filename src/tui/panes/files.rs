@@ -51,8 +51,10 @@ fn row(app: &App, e: &Entry) -> Row {
     if let Some(target) = &e.symlink_target {
         name.push((format!(" → {target}"), theme.style(Role::Dim)));
     }
-    let size = if matches!(e.path_type, PathType::Dir | PathType::SymlinkDir) { "–".into() } else { figures::bytes(e.size) };
-    let changed = Timestamp::from_millisecond(e.mtime).map_or_else(|_| "–".into(), |t| figures::ago(&t.to_string(), app.now));
+    let size =
+        if matches!(e.path_type, PathType::Dir | PathType::SymlinkDir) { "–".into() } else { figures::bytes(e.size) };
+    let changed =
+        Timestamp::from_millisecond(e.mtime).map_or_else(|_| "–".into(), |t| figures::ago(&t.to_string(), app.now));
     let owner = match (&e.owner, &e.group) {
         (Some(o), Some(g)) if o != g => format!("{o}:{g}"),
         (Some(o), _) => o.clone(),

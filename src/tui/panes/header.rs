@@ -45,7 +45,8 @@ fn figures_of(app: &App, buffer: &mut Buffer, area: Rect, x: u16) {
     }
     for (name, value, role) in parts {
         right = text::put_right(buffer, right, area.y, 24, &value, theme.style(role));
-        right = text::put_right(buffer, right.saturating_sub(1), area.y, 8, name, theme.style(Role::Dim)).saturating_sub(3);
+        right =
+            text::put_right(buffer, right.saturating_sub(1), area.y, 8, name, theme.style(Role::Dim)).saturating_sub(3);
     }
     let order = [
         ("running", Role::Running),

@@ -60,7 +60,14 @@ pub fn lines(keymap: &Keymap, mode: Mode, filter: &str) -> Vec<Line> {
 }
 
 /// Draws them over nearly the whole screen.
-pub fn draw(app: &App, filter: &Input, list: &ListState, mode: Mode, buffer: &mut Buffer, area: Rect) -> Option<Cursor> {
+pub fn draw(
+    app: &App,
+    filter: &Input,
+    list: &ListState,
+    mode: Mode,
+    buffer: &mut Buffer,
+    area: Rect,
+) -> Option<Cursor> {
     let inner = sheet(app, "keys", area.height, buffer, area);
     let x = text::put(buffer, inner.x, inner.y, 2, "/", app.theme.style(Role::Prompt)) + 1;
     let column = filter.draw(buffer, x, inner.y, inner.width.saturating_sub(2), app.theme.style(Role::Text));
@@ -100,6 +107,9 @@ mod tests {
         }
         assert_eq!(all[0], Line::Heading(Mode::Home));
         let few = lines(&keymap, Mode::Home, "split");
-        assert!(few.len() < all.len() && few.iter().any(|l| matches!(l, Line::Keys(_, Command::SplitRight))) || few.is_empty());
+        assert!(
+            few.len() < all.len() && few.iter().any(|l| matches!(l, Line::Keys(_, Command::SplitRight)))
+                || few.is_empty()
+        );
     }
 }

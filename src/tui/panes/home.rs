@@ -197,10 +197,7 @@ fn cell(app: &App, c: &Container, show: Show) -> Vec<Piece> {
         Show::Snapshots if c.snapshot_count == 0 => one("0", theme, Role::Dim),
         Show::Snapshots => {
             let ago = c.last_snapshot_at.as_ref().map(|at| figures::ago(at, app.now)).unwrap_or_default();
-            vec![
-                (c.snapshot_count.to_string(), theme.style(Role::Text)),
-                (format!("{ago:>9}"), theme.style(Role::Dim)),
-            ]
+            vec![(c.snapshot_count.to_string(), theme.style(Role::Text)), (format!("{ago:>9}"), theme.style(Role::Dim))]
         }
         Show::Terminals => match app.terminals.of(c.id) {
             (0, _) => dash(),

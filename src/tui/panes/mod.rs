@@ -95,7 +95,14 @@ fn sheet(app: &App, title: &str, rows: u16, buffer: &mut Buffer, area: Rect) -> 
     let sheet = Rect { y: area.bottom() - height, height, ..area };
     text::wipe(buffer, sheet);
     text::rule(buffer, Rect { height: 1, ..sheet }, app.theme.style(Role::Rule));
-    text::put(buffer, sheet.x + 2, sheet.y, sheet.width.saturating_sub(4), &format!(" {title} "), app.theme.style(Role::Title));
+    text::put(
+        buffer,
+        sheet.x + 2,
+        sheet.y,
+        sheet.width.saturating_sub(4),
+        &format!(" {title} "),
+        app.theme.style(Role::Title),
+    );
     Rect { x: sheet.x + 1, y: sheet.y + 1, width: sheet.width.saturating_sub(2), height: height.saturating_sub(2) }
 }
 

@@ -119,10 +119,18 @@ pub fn draw(app: &App, query: &Input, list: &ListState, buffer: &mut Buffer, are
         }
         text::put_right(buffer, body.x + 9, y, 7, &entry.key, app.theme.style(Role::Key));
         let api = if area.width >= 100 { 56 } else { 0 };
-        text::put(buffer, body.x + 11, y, body.width.saturating_sub(12 + api), &entry.text, app.theme.style(Role::Text));
+        text::put(
+            buffer,
+            body.x + 11,
+            y,
+            body.width.saturating_sub(12 + api),
+            &entry.text,
+            app.theme.style(Role::Text),
+        );
         text::put_right(buffer, body.right(), y, api, entry.api, app.theme.style(Role::Dim));
     }
-    let hints = [("⏎", "run"), ("Ctrl-y", "copy as curl"), ("↑↓", "choose"), ("Esc", "back")].map(|(k, t)| (k.into(), t));
+    let hints =
+        [("⏎", "run"), ("Ctrl-y", "copy as curl"), ("↑↓", "choose"), ("Esc", "back")].map(|(k, t)| (k.into(), t));
     key_line(app, buffer, inner.x, inner.bottom(), inner.width, &hints);
     Some(Cursor::at(column, inner.y))
 }

@@ -125,7 +125,14 @@ fn status_line(app: &App, buffer: &mut Buffer, line: Rect) {
         if x >= end {
             break;
         }
-        x = text::put(buffer, x, line.y, end - x, &label, theme.style(if current { Role::TabActive } else { Role::Tab })) + 3;
+        x = text::put(
+            buffer,
+            x,
+            line.y,
+            end - x,
+            &label,
+            theme.style(if current { Role::TabActive } else { Role::Tab }),
+        ) + 3;
     }
 }
 

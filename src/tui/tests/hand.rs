@@ -72,9 +72,12 @@ async fn by_hand() {
             shells.into_iter().for_each(serve);
             if !quiet {
                 cpu = (cpu + 1.7) % 100.0;
-                node.emit("container.stats", serde_json::json!({
-                    "id": id::<crate::api::ContainerId>("hello"), "cpu_percent": cpu, "memory": 40_000_000
-                }));
+                node.emit(
+                    "container.stats",
+                    serde_json::json!({
+                        "id": id::<crate::api::ContainerId>("hello"), "cpu_percent": cpu, "memory": 40_000_000
+                    }),
+                );
             }
         }
     });

@@ -12,7 +12,8 @@ use crate::tui::backend::TermOutput;
 use crate::tui::screen::Frames;
 
 fn node() -> Node {
-    let node = Node::with(vec![container("hello", ContainerState::Running), container("staging", ContainerState::Stopped)]);
+    let node =
+        Node::with(vec![container("hello", ContainerState::Running), container("staging", ContainerState::Stopped)]);
     *node.snapshots.lock().unwrap() = vec![snapshot(Some("one"), "2026-11-22T10:00:00Z", 5)];
     node
 }
@@ -70,7 +71,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         6 => any::<prop::sample::Index>().prop_map(|i| KeyCode::Char(*i.get(&"qwertyuiopasdfghjklzxcvbnmNSGRJKy/:?|-[]., ".chars().collect::<Vec<_>>()))),
         4 => prop::sample::select(vec![KeyCode::Enter, KeyCode::Esc, KeyCode::Up, KeyCode::Down, KeyCode::Tab, KeyCode::Backspace, KeyCode::PageDown, KeyCode::End, KeyCode::F(12), KeyCode::Left]),
     ];
-    let modifiers = prop_oneof![5 => Just(KeyModifiers::NONE), 1 => Just(KeyModifiers::CONTROL), 1 => Just(KeyModifiers::ALT)];
+    let modifiers =
+        prop_oneof![5 => Just(KeyModifiers::NONE), 1 => Just(KeyModifiers::CONTROL), 1 => Just(KeyModifiers::ALT)];
     prop_oneof![
         12 => (code, modifiers).prop_map(|(c, m)| Deed::Key(KeyEvent::new(c, m))),
         2 => (0u16..130, 0u16..45).prop_map(|(w, h)| Deed::Resize(w, h)),

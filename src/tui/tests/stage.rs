@@ -31,7 +31,8 @@ impl Stage {
         let node = Arc::new(node);
         let (theme, _) = theme::load(None, Depth::True, &[]);
         let (keymap, _) = Keymap::load(&[], None);
-        let around = Surroundings { socket: "/run/cowl/node.sock".into(), login: "me@box".into(), ..Surroundings::default() };
+        let around =
+            Surroundings { socket: "/run/cowl/node.sock".into(), login: "me@box".into(), ..Surroundings::default() };
         let app = App::new(theme, keymap, around, size, noon());
         let mut stage = Self { core: Core::new(app, node.clone(), noon), node, asides: Vec::new() };
         stage.core.perform();

@@ -53,10 +53,8 @@ async fn a_refusal_of_the_node_is_told_and_stays_until_read() {
 #[tokio::test]
 async fn restoring_takes_three_keys_and_any_other_third_one_does_nothing() {
     let node = two();
-    *node.snapshots.lock().unwrap() = vec![
-        snapshot(Some("older"), "2026-11-22T10:00:00Z", 0),
-        snapshot(Some("newest"), "2026-11-23T10:00:00Z", 0),
-    ];
+    *node.snapshots.lock().unwrap() =
+        vec![snapshot(Some("older"), "2026-11-22T10:00:00Z", 0), snapshot(Some("newest"), "2026-11-23T10:00:00Z", 0)];
     let mut stage = Stage::open(node, (80, 24)).await;
     stage.press("r r enter").await;
     assert!(changes(&stage).is_empty());
@@ -73,6 +71,14 @@ async fn deleting_needs_the_whole_name_and_enter_alone_does_nothing() {
     stage.press("o enter").await;
     assert_eq!(changes(&stage), [format!("delete {}", hello())]);
     assert!(!stage.screen().contains("10.201.0.5"), "{}", stage.screen());
+}
+
+#[tokio::test]
+async fn what_is_deleted_takes_its_terminals_along_and_is_told_by_name() {
+    let mut stage = Stage::open(two(), (80, 24)).await;
+    stage.press("enter ctrl-space d x d h e l l o enter").await;
+    assert!(stage.core.app.terminals.panes.is_empty() && stage.core.app.terminals.tabs.is_empty());
+    assert!(stage.screen().contains("hello is deleted"), "{}", stage.screen());
 }
 
 #[tokio::test]
@@ -112,7 +118,11 @@ async fn files_are_listed_where_the_container_is() {
     stage.press("esc esc down f esc up S down f").await;
     let lists: Vec<String> = stage.node.asked().into_iter().filter(|c| c.starts_with("list")).collect();
     let of = |i: usize| lists[i].split('(').next().unwrap().to_owned();
-    assert_eq!((of(0), of(3), of(4)), ("list Running".into(), "list Stopped".into(), "list Snapshot".into()), "{lists:?}");
+    assert_eq!(
+        (of(0), of(3), of(4)),
+        ("list Running".into(), "list Stopped".into(), "list Snapshot".into()),
+        "{lists:?}"
+    );
 }
 
 #[tokio::test]
@@ -134,12 +144,24 @@ async fn a_terminal_takes_every_key_but_the_leader_and_is_found_again() {
 async fn a_second_terminal_beside_gets_its_own_session_and_both_get_their_size() {
     let mut stage = Stage::open(two(), (81, 25)).await;
     stage.press("enter ctrl-space |").await;
-    let (first, second) = (stage.shell(0, |s| { s.typed(); (s.session.session, s.size.columns) }), stage.shell(1, |s| { s.typed(); (s.session.session, s.size.columns) }));
+    let (first, second) = (
+        stage.shell(0, |s| {
+            s.typed();
+            (s.session.session, s.size.columns)
+        }),
+        stage.shell(1, |s| {
+            s.typed();
+            (s.session.session, s.size.columns)
+        }),
+    );
     assert_eq!((first, second), ((1, 40), (2, 40)));
     stage.press("a ctrl-space h b").await;
     assert_eq!((stage.shell(0, |s| s.typed()), stage.shell(1, |s| s.typed())), (b"b".to_vec(), b"a".to_vec()));
     stage.press("ctrl-space z").await;
-    stage.shell(0, |s| { s.typed(); assert_eq!(s.size.columns, 81); });
+    stage.shell(0, |s| {
+        s.typed();
+        assert_eq!(s.size.columns, 81);
+    });
 }
 
 #[tokio::test]
@@ -244,7 +266,10 @@ async fn the_url_is_copied_and_shown() {
     let Some(Aside::Clipboard(text)) = stage.asides.first() else { panic!("{:?}", stage.asides) };
     use base64::Engine;
     let url = String::from_utf8(base64::engine::general_purpose::STANDARD.decode(text).unwrap()).unwrap();
-    assert!(url.starts_with("https://") && url.ends_with("-terminal-1.node-fra-1.containers.cowl.localhost:8443"), "{url}");
+    assert!(
+        url.starts_with("https://") && url.ends_with("-terminal-1.node-fra-1.containers.cowl.localhost:8443"),
+        "{url}"
+    );
     assert!(stage.screen().contains(&format!("copied {url}")));
 }
 
@@ -258,7 +283,11 @@ async fn the_palette_runs_what_it_finds() {
     stage.press("ctrl-p").await;
     stage.type_text("restart").await;
     stage.press("ctrl-y").await;
-    assert!(stage.screen().contains(&format!("-X POST 'http://localhost/api/v1/containers/{}/restart'", hello())), "{}", stage.screen());
+    assert!(
+        stage.screen().contains(&format!("-X POST 'http://localhost/api/v1/containers/{}/restart'", hello())),
+        "{}",
+        stage.screen()
+    );
 }
 
 #[tokio::test]

@@ -53,11 +53,13 @@ async fn answer(State(log): State<Log>, request: Request) -> Response {
             (axum::http::StatusCode::CONFLICT, axum::Json(e)).into_response()
         }
         ("POST", p) if p.ends_with("/containers") => envelope(container("new", ContainerState::Creating)),
-        ("GET", p) if p.contains("/files/") && p.ends_with('/') => axum::Json(json!({
-            "kind": "Index", "href": "/", "paths": [{"name": "etc", "path_type": "Dir", "size": 0, "mtime": 1}],
-            "allow_upload": true, "allow_delete": true, "allow_search": false, "allow_archive": false, "dir_exists": true
-        }))
-        .into_response(),
+        ("GET", p) if p.contains("/files/") && p.ends_with('/') => {
+            let listing = json!({
+                "kind": "Index", "href": "/", "paths": [{"name": "etc", "path_type": "Dir", "size": 0, "mtime": 1}],
+                "allow_upload": true, "allow_delete": true, "allow_search": false, "allow_archive": false, "dir_exists": true
+            });
+            if host == "localhost" { envelope(listing) } else { axum::Json(listing).into_response() }
+        }
         ("GET", p) if p.contains("/files/") => "0123456789".into_response(),
         _ => axum::http::StatusCode::NOT_FOUND.into_response(),
     }
@@ -80,7 +82,8 @@ async fn shell(ws: WebSocketUpgrade) -> Response {
 async fn node(dir: &Path) -> (HttpBackend, Log) {
     let log: Log = Arc::default();
     let listener = UnixListener::bind(dir.join("node.sock")).unwrap();
-    let app = Router::new().route("/api/v1/terminal/ws", axum::routing::any(shell)).fallback(answer).with_state(log.clone());
+    let app =
+        Router::new().route("/api/v1/terminal/ws", axum::routing::any(shell)).fallback(answer).with_state(log.clone());
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     (HttpBackend::new(dir), log)
 }
@@ -132,7 +135,10 @@ async fn a_session_speaks_tty_frames_and_ends_cleanly() {
         got.push(output);
     }
     let bytes = |s: &str| TermOutput::Bytes(s.as_bytes().to_vec());
-    assert_eq!(got[..3], [bytes("got {\"columns\":80,\"rows\":24}"), bytes("got 1{\"columns\":10,\"rows\":5}"), bytes("got 0exit\r")]);
+    assert_eq!(
+        got[..3],
+        [bytes("got {\"columns\":80,\"rows\":24}"), bytes("got 1{\"columns\":10,\"rows\":5}"), bytes("got 0exit\r")]
+    );
     assert!(matches!(got[3], TermOutput::Closed { clean: true, .. }), "{got:?}");
 }
 
@@ -148,6 +154,6 @@ async fn a_socket_nobody_may_open_is_no_permission() {
     }
     let dir = tempfile::tempdir().unwrap();
     let _listener = UnixListener::bind(dir.path().join("node.sock")).unwrap();
-    std::fs::set_permissions(dir.path().join("node.sock"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(dir.path().join("node.sock"), std::fs::Permissions::from_mode(0o000)).unwrap();
     assert!(matches!(HttpBackend::new(dir.path()).probe().await, Err(BackendError::NoPermission(_))));
 }
