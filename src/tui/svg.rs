@@ -14,6 +14,11 @@ const CELL: (f32, f32) = (8.4, 18.0);
 const MARGIN: f32 = 12.0;
 const FOREGROUND: &str = "#d5dadd";
 const BACKGROUND: &str = "#10161a";
+/// The sixteen colours as a picture shows them: readable on [`BACKGROUND`], unlike xterm's own.
+const SIXTEEN: [&str; 16] = [
+    "#2a3238", "#ef6461", "#7fc97a", "#e0b050", "#6fa8dc", "#b294d0", "#4fb8a8", "#d5dadd", "#6b747b", "#ff8a80",
+    "#a5e6a0", "#ffd479", "#9cc7f0", "#d0b8ea", "#7fdccd", "#ffffff",
+];
 
 /// Renders a screen; every run of equal style is one text element stretched to its cells.
 pub fn render_svg(buffer: &Buffer) -> String {
@@ -26,7 +31,7 @@ pub fn render_svg(buffer: &Buffer) -> String {
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
          viewBox=\"0 0 {width:.1} {height:.1}\" font-family=\"'DejaVu Sans Mono','Noto Sans Mono',Menlo,Consolas,monospace\" \
-         font-size=\"14\" xml:space=\"preserve\">\n<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"{BACKGROUND}\"/>\n"
+         font-size=\"14\" xml:space=\"preserve\" style=\"white-space:pre\">\n<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"{BACKGROUND}\"/>\n"
     );
     for y in 0..area.height {
         let mut x = 0;
@@ -95,6 +100,9 @@ fn push_run(out: &mut String, cell: &Cell, run: &str, column: u16, row: u16, cel
 
 fn hex(color: Color) -> Option<String> {
     let index = |i: u8| {
+        if let Some(named) = SIXTEEN.get(usize::from(i)) {
+            return (*named).to_owned();
+        }
         let (r, g, b) = from_256(i);
         format!("#{r:02x}{g:02x}{b:02x}")
     };
@@ -118,7 +126,7 @@ mod tests {
         buffer.set_string(2, 1, "<漢>", Style::default().fg(Color::Rgb(1, 2, 3)).bg(Color::Red));
         let svg = render_svg(&buffer);
         assert!(svg.contains("&lt;漢&gt;"), "{svg}");
-        assert!(svg.contains("fill=\"#010203\"") && svg.contains("fill=\"#cd0000\""), "{svg}");
+        assert!(svg.contains("fill=\"#010203\"") && svg.contains("fill=\"#ef6461\""), "{svg}");
         assert!(svg.contains("textLength=\"33.6\""), "four cells wide: {svg}");
     }
 }

@@ -33,21 +33,23 @@ async fn answer(State(log): State<Log>, request: Request) -> Response {
     let c: ContainerId = id("hello");
     match (parts.method.as_str(), path.as_str()) {
         ("GET", "/api/v1/status") => envelope(status(image(ImageState::Ready))),
-        ("GET", "/api/v1/projects/") => {
-            envelope(json!({"projects": [project()], "pagination": {"total": 1, "page": 1, "limit": 100, "totalPages": 1}}))
-        }
+        ("GET", "/api/v1/projects/") => envelope(
+            json!({"projects": [project()], "pagination": {"total": 1, "page": 1, "limit": 100, "totalPages": 1}}),
+        ),
         ("GET", "/api/v1/containers/") => {
             let page = if parts.uri.query().unwrap_or_default().contains("page=2") { 2 } else { 1 };
             let one = container(if page == 1 { "hello" } else { "second" }, ContainerState::Running);
-            envelope(json!({"containers": [one], "pagination": {"total": 2, "page": page, "limit": 1, "totalPages": 2}}))
+            envelope(
+                json!({"containers": [one], "pagination": {"total": 2, "page": page, "limit": 1, "totalPages": 2}}),
+            )
         }
         ("GET", "/api/v1/events/stream") => {
             let event = json!({"id": id::<crate::api::ids::EventId>("e"), "event_type": "container.running", "resource_type": "container", "resource_id": c, "data": {}, "created_at": "2026-11-23T12:00:00Z"});
             ([("content-type", "text/event-stream")], format!(": hi\n\nevent: x\ndata: {event}\n\n")).into_response()
         }
-        ("POST", p) if p.ends_with("/snapshots") => {
-            envelope(json!({"container_id": c, "project_id": id::<ProjectId>("default"), "snapshot": snapshot(Some("a"), "2026-11-23T11:00:00Z", 1)}))
-        }
+        ("POST", p) if p.ends_with("/snapshots") => envelope(
+            json!({"container_id": c, "project_id": id::<ProjectId>("default"), "snapshot": snapshot(Some("a"), "2026-11-23T11:00:00Z", 1)}),
+        ),
         ("POST", p) if p.ends_with("/stop") => {
             let e = json!({"statusCode": 409, "error": "Conflict", "message": "it does not run"});
             (axum::http::StatusCode::CONFLICT, axum::Json(e)).into_response()
