@@ -10,9 +10,22 @@ use std::process::{Command, Stdio};
 use super::error::{Context, Error, Result};
 use super::{Ipv4Net, net};
 
-/// The table of the node `tag`. Containers' DNS queries to the gateway go to `dns_port` on it.
-fn ruleset(tag: &str, network: Ipv4Net, dns_port: u16) -> String {
+/// What of the node answers containers on their gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doors {
+    /// Port of the resolver; containers' port 53 is redirected to it.
+    pub dns: u16,
+    /// Port of the proxy; containers' ports 443 and `public` are redirected to it, so that the URL
+    /// of a container is the same inside and outside.
+    pub proxy: u16,
+    /// The port in the URLs that people see.
+    pub public: u16,
+}
+
+/// The table of the node `tag`.
+fn ruleset(tag: &str, network: Ipv4Net, doors: Doors) -> String {
     let gateway = net::GATEWAY;
+    let Doors { dns, proxy, public } = doors;
     format!(
         r#"table inet cowl_{tag}
 delete table inet cowl_{tag}
@@ -22,16 +35,20 @@ table inet cowl_{tag} {{
     iifname "cw{tag}*" meta nfproto ipv6 drop
     iifname "cw{tag}*" fib saddr . iif oif missing drop
   }}
-  chain dns {{
+  chain doors {{
     type nat hook prerouting priority dstnat; policy accept;
-    iifname "cw{tag}*" ip daddr {gateway} udp dport 53 redirect to :{dns_port}
-    iifname "cw{tag}*" ip daddr {gateway} tcp dport 53 redirect to :{dns_port}
+    iifname "cw{tag}*" ip daddr {gateway} udp dport 53 redirect to :{dns}
+    iifname "cw{tag}*" ip daddr {gateway} tcp dport 53 redirect to :{dns}
+    iifname "cw{tag}*" ip daddr {gateway} tcp dport 443 redirect to :{proxy}
+    iifname "cw{tag}*" ip daddr {gateway} tcp dport {public} redirect to :{proxy}
   }}
   chain input {{
     type filter hook input priority filter; policy accept;
     iifname "cw{tag}*" ct state established,related accept
-    iifname "cw{tag}*" ip daddr {gateway} meta l4proto {{ tcp, udp }} th dport {dns_port} accept
+    iifname "cw{tag}*" ip daddr {gateway} meta l4proto {{ tcp, udp }} th dport {dns} accept
+    iifname "cw{tag}*" ip daddr {gateway} tcp dport {proxy} accept
     iifname "cw{tag}*" ip daddr {gateway} icmp type echo-request accept
+    iifname "cw{tag}*" ip daddr {gateway} reject with icmpx admin-prohibited
     iifname "cw{tag}*" drop
   }}
   chain forward {{
@@ -55,8 +72,8 @@ table inet cowl_{tag} {{
 ///
 /// # Errors
 /// [`Error::Missing`] without nft; what nft said.
-pub fn load(tag: &str, network: Ipv4Net, dns_port: u16) -> Result<()> {
-    nft(&ruleset(tag, network, dns_port))
+pub fn load(tag: &str, network: Ipv4Net, doors: Doors) -> Result<()> {
+    nft(&ruleset(tag, network, doors))
 }
 
 /// Removes the table.

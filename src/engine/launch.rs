@@ -342,14 +342,14 @@ pub fn dial(config: &Config, id: &ContainerId, port: u16) -> io::Result<OwnedFd>
     }
 }
 
-/// Makes the node's share of the host ready: nftables table, sysctls. Idempotent. `dns_port` is
-/// where the node's resolver listens on 169.254.1.1; containers' port 53 is redirected to it.
+/// Makes the node's share of the host ready: nftables table, sysctls. Idempotent. `doors` are the
+/// ports on 169.254.1.1 where the node answers its containers.
 ///
 /// # Errors
 /// The step that failed, with what to do.
-pub fn prepare_host(config: &Config, dns_port: u16) -> Result<()> {
+pub fn prepare_host(config: &Config, doors: firewall::Doors) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(&config.run_dir).at("create", &config.run_dir)?;
-    firewall::load(&config.tag(), config.network, dns_port)?;
+    firewall::load(&config.tag(), config.network, doors)?;
     let forward = "/proc/sys/net/ipv4/ip_forward";
     fs::write(forward, "1").at("write", Path::new(forward))?;
     // Per-user limits that many systemds reach together, as all of host root's children count:

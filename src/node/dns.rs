@@ -257,7 +257,7 @@ fn try_bind_both(listen: SocketAddr) -> io::Result<(UdpSocket, TcpListener, Sock
 }
 
 /// A socket bound to an address that need not exist yet.
-fn free_bound(at: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+pub(super) fn free_bound(at: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
     let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let fd = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     if at.is_ipv4() {

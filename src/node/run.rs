@@ -24,7 +24,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::dns::{DnsConfig, Resolver};
+use super::dns::{DnsConfig, Resolver, free_bound};
 use super::lifecycle::Wish;
 use super::machine::real::Real;
 use super::options::{self, Options};
@@ -35,6 +35,7 @@ use super::{Node, Place, clock, images, network, reconcile, snapshots, stats};
 use crate::api::ServerId;
 use crate::api::container::ContainerState;
 use crate::api::ids::EventId;
+use crate::engine::firewall::Doors;
 use crate::engine::{self, Config, launch};
 use crate::proxy::route::GrammarError;
 use crate::proxy::tls::{Certificates, TlsError};
@@ -127,12 +128,17 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let place = place(&store, &options, listen, claim.network, hint.into_iter().collect())?;
     let config = config(&options, claim.network)?;
     // The address comes into being with the first container; binding it needs no interface.
-    let gateway = (GATEWAY, 0).into();
+    let gateway = SocketAddr::from((GATEWAY, 0));
     let resolver = Resolver::bind(DnsConfig::new(gateway, place.domains.clone(), GATEWAY)).map_err(StartError::Dns)?;
-    let dns_port = resolver.local_addr().port();
+    let inner = bind_inside().map_err(|source| StartError::Listen { address: gateway, source })?;
+    let doors = Doors {
+        dns: resolver.local_addr().port(),
+        proxy: inner.local_addr().map_err(at(&options.run_dir))?.port(),
+        public: listen.port(),
+    };
     let machine = tokio::task::spawn_blocking(move || {
         let machine = Real::open(config.clone())?;
-        launch::prepare_host(&config, dns_port)?;
+        launch::prepare_host(&config, doors)?;
         Ok::<_, engine::Error>(machine)
     })
     .await
@@ -140,7 +146,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let node = Node::new(store, Arc::new(machine), place, token);
     let work = reconcile::reconcile(&node).await.map_err(StartError::Reconcile)?;
     let socket = bind_socket(&options.run_dir.join(SOCKET))?;
-    serve(&node, tls, socket)?;
+    serve(&node, [tls, inner], socket)?;
     node.tasks.spawn(resolver.serve(node.shutdown.clone()));
     images::begin(&node, options.test_image.clone()).await;
     node.tasks.spawn(reconcile::resume(Arc::clone(&node), work));
@@ -164,16 +170,18 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Starts the proxy on its two doors. Each ends with the node.
-fn serve(node: &Arc<Node>, tls: TcpListener, socket: UnixListener) -> Result<(), StartError> {
+/// Starts the proxy on its doors: outside, inside, and the socket. Each ends with the node.
+fn serve(node: &Arc<Node>, tls: [TcpListener; 2], socket: UnixListener) -> Result<(), StartError> {
     let place = &node.place;
     let grammar = Grammar::new(&place.domains, &place.server_name)?;
     let ca_dir = place.state_dir.join("ca");
     let certificates = Certificates::open(&ca_dir, &grammar)?.server_config()?;
     let proxy = Proxy::new(Arc::new(NodeRoutes(Arc::clone(node))), grammar, Limits::default());
-    tls.set_nonblocking(true).map_err(at(&ca_dir))?;
-    let tls = tokio::net::TcpListener::from_std(tls).map_err(at(&ca_dir))?;
-    node.tasks.spawn(serve_tls(tls, certificates, proxy.clone(), node.shutdown.clone()));
+    for listener in tls {
+        listener.set_nonblocking(true).map_err(at(&ca_dir))?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(at(&ca_dir))?;
+        node.tasks.spawn(serve_tls(listener, certificates.clone(), proxy.clone(), node.shutdown.clone()));
+    }
     node.tasks.spawn(serve_unix(socket, proxy, node.shutdown.clone()));
     Ok(())
 }
@@ -229,6 +237,14 @@ fn lock(dir: &Path) -> Result<Flock<File>, StartError> {
     })?;
     lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(at(&path))?;
     Ok(lock)
+}
+
+/// Binds the proxy's door for containers, on their gateway: an address that comes into being with
+/// the first of them.
+fn bind_inside() -> io::Result<TcpListener> {
+    let socket = free_bound((GATEWAY, 0).into(), rustix::net::SocketType::STREAM)?;
+    rustix::net::listen(&socket, 1024)?;
+    Ok(TcpListener::from(socket))
 }
 
 /// Binds the proxy's address. Only a default that is taken is replaced, with a hint.

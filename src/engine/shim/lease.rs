@@ -42,9 +42,6 @@ pub fn take(from: u32) -> Result<Lease> {
             return Ok(Lease { base, _lock: lock });
         }
         // The last range would end at the reserved id 2³² − 1.
-        base = base
-            .checked_add(WIDTH)
-            .filter(|b| b.checked_add(WIDTH).is_some())
-            .ok_or_else(none_left)?;
+        base = base.checked_add(WIDTH).filter(|b| b.checked_add(WIDTH).is_some()).ok_or_else(none_left)?;
     }
 }
