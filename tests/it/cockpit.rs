@@ -77,11 +77,22 @@ fn help_is_made_from_the_key_map() {
     let mut screen = Screen::open(&node, &[], 100, 40);
     screen.shows(&node.server_name());
     screen.types("?");
-    screen.shows_when("help", |s| s.contains("snapshot") && s.contains("restore") && s.contains("terminal"));
+    // The hints below the list hold few of these words.
+    screen.shows("list of containers");
+    screen.shows_when("help", |s| s.contains("take a snapshot") && s.contains("go back to a snapshot"));
     screen.types("\x1b");
     screen.shows_when("the list again", |s| !s.contains("list of containers"));
     screen.types("q");
     assert_eq!(screen.ends(), 0);
+}
+
+/// Filters the list down to one container.
+fn only(screen: &mut Screen, name: &str) {
+    screen.shows("NAME");
+    screen.types(&format!("/{name}"));
+    screen.shows(&format!("/ {name}"));
+    screen.types("\r");
+    screen.shows_when("the filtered list", |s| s.contains(name) && !s.contains(&format!("/ {name}")));
 }
 
 fn it_fits_any_size() {
@@ -91,15 +102,13 @@ fn it_fits_any_size() {
         let mut screen = Screen::open(&node, &[], columns, rows);
         screen.shows(&node.server_name());
         // Others make containers, too; a small screen shows only some.
-        screen.types(&format!("/{}\r", c.name));
-        screen.shows(&c.name);
+        only(&mut screen, &c.name);
         screen.types("q");
         assert_eq!(screen.ends(), 0);
         screen.is_restored();
     }
     let mut screen = Screen::open(&node, &[], 100, 30);
-    screen.types(&format!("/{}\r", c.name));
-    screen.shows(&c.name);
+    only(&mut screen, &c.name);
     screen.resize(30, 8);
     screen.shows_when("that it is too small", |s| !s.contains(&c.name));
     screen.resize(80, 24);

@@ -97,7 +97,7 @@ fn every_service_of_the_grammar_answers() {
         let text = reply["message"].as_str().unwrap().to_lowercase();
         assert!(text.contains(slug) || text.contains(&named), "{slug}: {reply}");
     }
-    for bad in ["nothing-1", "terminal-0", "terminal-x", "http-0", "http-65536"] {
+    for bad in ["nothing-1", "files-0", "terminal-x", "http-0", "http-65536"] {
         let status = c.curl(bad, "/", &[]).status;
         assert!((400..=503).contains(&status), "{bad}: {status}");
     }
