@@ -27,7 +27,7 @@ fn systemd_is_running_without_failed_units() {
     assert_eq!(c.booted(), "running", "{}", c.exec("systemctl --failed --no-legend; journalctl -b -p err").stdout);
     assert_eq!(c.says("systemctl --failed --no-legend | wc -l"), "0");
     assert_eq!(c.says("cat /proc/1/comm"), "systemd");
-    assert_eq!(c.says("systemd-detect-virt --container; true").is_empty(), false);
+    assert!(!c.says("systemd-detect-virt --container; true").is_empty());
 }
 
 fn it_is_debian_with_its_own_name_and_user() {
