@@ -31,7 +31,7 @@ pub fn render_svg(buffer: &Buffer) -> String {
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
          viewBox=\"0 0 {width:.1} {height:.1}\" font-family=\"'DejaVu Sans Mono','Noto Sans Mono',Menlo,Consolas,monospace\" \
-         font-size=\"14\" xml:space=\"preserve\" style=\"white-space:pre\">\n<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"{BACKGROUND}\"/>\n"
+         font-size=\"14\">\n<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"{BACKGROUND}\"/>\n"
     );
     for y in 0..area.height {
         let mut x = 0;
@@ -91,7 +91,8 @@ fn push_run(out: &mut String, cell: &Cell, run: &str, column: u16, row: u16, cel
     }
     let fill = fg.unwrap_or_else(|| FOREGROUND.into());
     let baseline = y + CELL.1 * 0.74;
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    // Browsers fold runs of spaces in SVG text, whatever the root element says.
+    let text = text.replace(' ', "\u{a0}").replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let _ = writeln!(
         out,
         "<text x=\"{x:.1}\" y=\"{baseline:.1}\" textLength=\"{width:.1}\" lengthAdjust=\"spacingAndGlyphs\" fill=\"{fill}\"{style}>{text}</text>"
@@ -128,5 +129,12 @@ mod tests {
         assert!(svg.contains("&lt;漢&gt;"), "{svg}");
         assert!(svg.contains("fill=\"#010203\"") && svg.contains("fill=\"#ef6461\""), "{svg}");
         assert!(svg.contains("textLength=\"33.6\""), "four cells wide: {svg}");
+    }
+
+    #[test]
+    fn columns_stay_where_they_are() {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 10, 1));
+        buffer.set_string(0, 0, "a   b", Style::default());
+        assert!(render_svg(&buffer).contains("a\u{a0}\u{a0}\u{a0}b"));
     }
 }
