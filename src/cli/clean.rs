@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -70,8 +70,23 @@ fn end_containers(context: &Context) -> Result<(), Fail> {
             launch::stop(&config, &shim.id, Duration::ZERO).map_err(Fail::other)?;
         }
     }
-    launch::release_host(&config).map_err(Fail::other)?;
+    // A shim is in its cgroup a moment longer than its container runs.
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        launch::release_host(&config).map_err(Fail::other)?;
+        if !has_cgroups(&config.tag()) || Instant::now() >= end {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
     remove_sockets(&context.run_dir)
+}
+
+/// Whether cgroups of the node with this tag are left in any hierarchy.
+fn has_cgroups(tag: &str) -> bool {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|e| e.path());
+    hierarchies.chain([root.to_owned()]).any(|h| h.join(format!("cowl-{tag}")).exists())
 }
 
 /// Takes away what a node keeps in its run directory, and the directory when nothing else is in it.

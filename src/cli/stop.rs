@@ -27,9 +27,10 @@ pub(super) async fn run(context: &Context, args: &Args) -> Outcome {
         match (stopped.node, stopped.left) {
             (false, _) => print::line("no node runs"),
             (true, 0) => print::line("the node has stopped"),
-            (true, n) => print::line(&format!(
-                "the node has stopped; {n} containers keep running (with --containers they are stopped, too)"
-            )),
+            (true, n) => {
+                let who = if n == 1 { "1 container keeps".into() } else { format!("{n} containers keep") };
+                print::line(&format!("the node has stopped; {who} running (--containers stops them, too)"))
+            }
         }
     })?;
     Ok(ExitCode::SUCCESS)

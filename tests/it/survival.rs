@@ -59,7 +59,7 @@ fn a_node_told_to_end_leaves_containers_running_unless_asked() {
     node.launch();
     assert_eq!(c.says("ls /run/here"), "/run/here");
     // `cowl stop` is the same from outside.
-    assert!(node.cowl(&["stop"]).ok().contains("1 containers keep running"));
+    assert!(node.cowl(&["stop"]).ok().contains("1 container keeps running"));
     assert_eq!(node.ends(), 0);
     node.launch();
     assert_eq!(c.says("ls /run/here"), "/run/here");

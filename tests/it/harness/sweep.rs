@@ -16,11 +16,14 @@ use super::run::{Ran, program, run};
 
 const PREFIX: &str = "cowlt-";
 
-/// Start time of a process, in clock ticks since boot.
+/// Start time of a living process, in clock ticks since boot.
 fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold spaces and brackets; fields count from behind its last bracket.
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    // A zombie is dead; only nobody has looked.
+    let dead = matches!(fields.first(), Some(&"Z" | &"X"));
+    fields.get(19).filter(|_| !dead)?.parse().ok()
 }
 
 /// `cowlt-<pid>-<starttime>` of this process.
