@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 
 use serde_json::Value;
 
-use crate::harness::run::run;
+use crate::harness::run::{program, run};
 use crate::harness::{Node, Plan, shared};
 use crate::stories;
 
@@ -110,10 +110,11 @@ fn without_a_node_the_exit_code_is_3() {
 fn without_permission_the_exit_code_is_4() {
     let node = shared::node();
     let nobody = 65534;
-    // The program itself may lie where nobody can reach it.
+    // The program itself may lie where nobody can reach it. Copied by another process: a child of a
+    // test beside this one could hold our file open for writing, and then it could not be run.
     let copy = node.dir.join("cowl-for-nobody");
-    std::fs::copy(crate::harness::cowl(), &copy).unwrap();
-    let mut command = crate::harness::run::program(copy.to_str().unwrap());
+    run(program("cp").arg(crate::harness::cowl()).arg(&copy)).ok();
+    let mut command = program(copy.to_str().unwrap());
     node.settings(&mut command);
     let ran = run(command.arg("status").uid(nobody).gid(nobody));
     assert!(ran.refused(4).contains("group cowl"), "{ran:#?}");
