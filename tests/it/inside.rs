@@ -15,6 +15,7 @@ stories![
     a_poweroff_inside_stops,
     names_resolve_and_the_network_is_reached,
     containers_do_not_reach_each_other,
+    a_containers_url_is_the_same_inside_another_container,
     the_host_cannot_be_touched,
     what_all_containers_share_cannot_be_written,
     files_survive_a_stop,
@@ -121,6 +122,18 @@ fn containers_do_not_reach_each_other() {
     assert!(own.stdout.contains("secret of b"), "{own:#?}");
     let foreign = a.exec(&dial(&address));
     assert!(foreign.code != 0 && !foreign.stdout.contains("secret"), "{foreign:#?}");
+}
+
+fn a_containers_url_is_the_same_inside_another_container() {
+    let node = shared::node();
+    let (a, b) = (node.container("near"), node.container("near"));
+    for suffix in [format!(":{}", node.port), String::new()] {
+        let url = format!("https://{}{suffix}/api/v1/files/etc/hostname", b.host("files-1"));
+        assert_eq!(a.says(&format!("curl -sk --max-time 10 {url}")), b.name, "{url}");
+    }
+    // Nothing else of the host answers there.
+    let closed = a.exec("timeout 3 bash -c 'exec 3<>/dev/tcp/169.254.1.1/22'");
+    assert_ne!(closed.code, 0, "{closed:#?}");
 }
 
 fn the_host_cannot_be_touched() {
