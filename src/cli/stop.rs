@@ -4,19 +4,18 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::context::Context;
 use super::fail::{Fail, Outcome};
 use super::{print, wait};
-use crate::api::container::{ContainerState, Operation};
+use crate::api::container::ContainerState;
 use crate::client::{self, Client};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Stop all containers first
+    /// Stop all containers first; those that start with the node come back with the next one
     #[arg(long)]
     containers: bool,
 }
@@ -49,34 +48,30 @@ pub(super) async fn stop(client: &Client, containers: bool) -> Result<Stopped, F
         Err(client::Error::NoNode { .. }) => return Ok(Stopped { node: false, left: 0 }),
         other => other?,
     };
-    let mut left = 0;
-    let all = client.containers(None).await?;
-    let alive: Vec<_> =
-        all.iter().filter(|c| matches!(c.status, ContainerState::Running | ContainerState::Paused)).collect();
+    let alive = client.containers(None).await?;
+    let alive = alive.iter().filter(|c| matches!(c.status, ContainerState::Running | ContainerState::Paused)).count();
     if containers {
-        let stops = alive.iter().map(|c| {
-            let operation = if c.status == ContainerState::Paused { Operation::ForceStop } else { Operation::Stop };
-            client.operate(&c.id, operation)
-        });
-        for done in join_all(stops).await {
-            done?;
-        }
-    } else {
-        left = alive.len();
+        terminate(status.pid, Signal::SIGUSR1, WITH_CONTAINERS).await?;
+        return Ok(Stopped { node: true, left: 0 });
     }
-    terminate(status.pid).await?;
-    Ok(Stopped { node: true, left })
+    terminate(status.pid, Signal::SIGTERM, ALONE).await?;
+    Ok(Stopped { node: true, left: alive })
 }
 
-async fn terminate(pid: u32) -> Result<(), Fail> {
+/// How long a node may take to end.
+const ALONE: Duration = Duration::from_secs(30);
+/// How long it may take with its containers, which stop several at once, 10 s at most each.
+const WITH_CONTAINERS: Duration = Duration::from_secs(300);
+
+async fn terminate(pid: u32, signal: Signal, patience: Duration) -> Result<(), Fail> {
     let raw = i32::try_from(pid).map_err(Fail::other)?;
-    match kill(Pid::from_raw(raw), Signal::SIGTERM) {
+    match kill(Pid::from_raw(raw), signal) {
         Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
         Err(nix::errno::Errno::EPERM) => return Err(Fail::Permission("only root may stop the node; use sudo".into())),
         Err(e) => return Err(Fail::other(format!("stop the node (process {pid}): {e}"))),
     }
     let process = format!("/proc/{pid}/stat");
-    wait::until("the node to end", Duration::from_secs(30), async || {
+    wait::until("the node to end", patience, async || {
         // A zombie has ended; whoever started it has not looked yet.
         let stat = std::fs::read_to_string(Path::new(&process)).unwrap_or_default();
         let state = stat.rsplit_once(") ").map_or('X', |(_, rest)| rest.chars().next().unwrap_or('X'));

@@ -9,7 +9,8 @@
 //! | reconcile: what runs is adopted | |
 //! | serve; images and autostart in the background | |
 //!
-//! It ends on SIGTERM and SIGINT. Containers run on unless `--stop-containers` was given.
+//! It ends on SIGTERM and SIGINT; containers run on unless `--stop-containers` was given. SIGUSR1
+//! stops them first. Containers stopped by the node's end start again with the next node.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -163,9 +164,9 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         tracing::warn!("{hint}");
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    until_signal().await;
+    let stop_containers = until_signal().await || options.stop_containers;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    end(&node, options.stop_containers).await;
+    end(&node, stop_containers).await;
     let _ = fs::remove_file(options.run_dir.join(SOCKET));
     Ok(())
 }
@@ -186,18 +187,22 @@ fn serve(node: &Arc<Node>, tls: [TcpListener; 2], socket: UnixListener) -> Resul
     Ok(())
 }
 
-async fn until_signal() {
-    let mut signals = Vec::new();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+/// Waits for a signal to end: SIGTERM and SIGINT let containers run on, SIGUSR1 stops them first.
+/// Gives whether it was the latter.
+async fn until_signal() -> bool {
+    let heard = |kind: SignalKind| async move {
         match signal(kind) {
-            Ok(s) => signals.push(s),
-            Err(error) => tracing::error!(%error, "a signal cannot be heard"),
+            Ok(mut stream) => drop(stream.recv().await),
+            Err(error) => {
+                tracing::error!(%error, ?kind, "a signal cannot be heard");
+                std::future::pending::<()>().await;
+            }
         }
-    }
-    match signals.as_mut_slice() {
-        [term, int] => tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} },
-        [one] => drop(one.recv().await),
-        _ => std::future::pending().await,
+    };
+    tokio::select! {
+        () = heard(SignalKind::terminate()) => false,
+        () = heard(SignalKind::interrupt()) => false,
+        () = heard(SignalKind::user_defined1()) => true,
     }
 }
 

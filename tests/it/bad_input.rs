@@ -13,6 +13,7 @@ stories![
     bodies_that_are_no_bodies_are_refused,
     ids_that_are_no_ids_are_refused,
     a_mirror_out_of_reach_fails_the_image_and_can_be_retried,
+    a_full_pool_fails_what_needs_room_and_nothing_else,
     a_taken_port_is_one_line,
     a_second_node_in_the_same_place_is_one_line,
     options_out_of_range_are_one_line,
@@ -164,4 +165,27 @@ fn options_out_of_range_are_one_line() {
     ] {
         node.cowl(words).refused(2);
     }
+}
+
+fn a_full_pool_fails_what_needs_room_and_nothing_else() {
+    let node = Plan::new("full").env("COWL_POOL_SIZE", "512M").start();
+    let (c, other) = (node.container("filler"), node.container("other"));
+    c.says("echo old > /root/kept; sync");
+    let filled = c.exec("dd if=/dev/urandom of=/root/filler bs=1M count=1000 2>&1; sync");
+    assert!(filled.stdout.contains("No space left"), "{filled:#?}");
+    let local = node.dir.join("too-big");
+    // Bytes that do not compress, so that they need their room.
+    let noise: Vec<u8> = (0..30_000_000u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+    std::fs::write(&local, noise).unwrap();
+    let put = c.cowl(&["files", "put", local.to_str().unwrap(), "/root/kept"]);
+    assert_ne!(put.code, 0, "{put:#?}");
+    assert_eq!(c.says("cat /root/kept"), "old", "a failed write must leave the old file");
+    // The node and the neighbours go on, and room that is made can be used.
+    assert_eq!(node.cowl(&["status"]).code, 0);
+    assert_eq!(other.says("echo alive"), "alive");
+    c.says("rm /root/filler; sync");
+    eventually("room to be found again", 60, || {
+        (c.cowl(&["files", "put", local.to_str().unwrap(), "/root/kept"]).code == 0).then_some(())
+    });
+    assert_eq!(c.says("stat -c %s /root/kept"), "30000000");
 }

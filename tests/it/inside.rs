@@ -28,6 +28,10 @@ fn systemd_is_running_without_failed_units() {
     assert_eq!(c.booted(), "running", "{}", c.exec("systemctl --failed --no-legend; journalctl -b -p err").stdout);
     assert_eq!(c.says("systemctl --failed --no-legend | wc -l"), "0");
     assert_eq!(c.says("cat /proc/1/comm"), "systemd");
+    // systemd hands credentials to services by mount propagation.
+    assert_eq!(c.says("findmnt -no PROPAGATION /"), "shared");
+    // Podman and the like mount a proc of their own.
+    assert_eq!(c.says("unshare -Urpmf sh -c 'mount -t proc proc /mnt && ls /mnt/1/comm'"), "/mnt/1/comm");
     assert!(!c.says("systemd-detect-virt --container; true").is_empty());
 }
 

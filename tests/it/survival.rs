@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::screen::Screen;
 use crate::harness::web::socket;
-use crate::harness::{Plan, eventually};
+use crate::harness::{Plan, eventually, shared};
 use crate::stories;
 
 stories![
@@ -16,6 +16,7 @@ stories![
     a_node_told_to_end_leaves_containers_running_unless_asked,
     a_node_killed_in_the_middle_of_creating_finishes_or_undoes_it,
     snapshots_and_names_survive_a_crash,
+    a_container_whose_init_or_shim_is_killed_is_seen_at_once,
 ];
 
 fn containers_do_not_notice_that_the_node_was_killed() {
@@ -114,4 +115,41 @@ fn snapshots_and_names_survive_a_crash() {
     assert!(list.as_array().unwrap().iter().any(|s| s["alias"] == "one"), "{list}");
     c.cowl(&["snapshots", "restore", "one"]).ok();
     assert_eq!(c.says("cat /root/state"), "one");
+}
+
+/// The process ids of a container's shim and of its init, on the host.
+fn pids(run_dir: &std::path::Path, id: &str) -> (i32, i32) {
+    let spec = run_dir.join(id).join("spec.json").into_os_string().into_encoded_bytes();
+    let numbers = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut numbers = numbers.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    let shim = numbers
+        .find(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|b| *b == 0).any(|word| word == spec)
+        })
+        .expect("a shim");
+    let children = std::fs::read_to_string(format!("/proc/{shim}/task/{shim}/children")).unwrap();
+    let init = children.split_whitespace().map(|pid| pid.parse::<i32>().unwrap());
+    let name = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    (shim, init.into_iter().find(|pid| name(pid).trim() == "systemd").expect("an init"))
+}
+
+fn a_container_whose_init_or_shim_is_killed_is_seen_at_once() {
+    let node = shared::node();
+    for victim in ["init", "shim"] {
+        let c = node.container(victim);
+        c.says("echo kept > /root/kept; sync");
+        let (shim, init) = pids(&node.run_dir(), &c.id);
+        let pid = nix::unistd::Pid::from_raw(if victim == "init" { init } else { shim });
+        nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
+        eventually("the death to be seen", 5, || (c.status() != "running").then_some(()));
+        let now = c.now();
+        assert_eq!(now["status"], "failed", "{victim}: {now}");
+        assert!(now["status_reason"].as_str().is_some_and(|r| !r.is_empty()), "{victim}: {now}");
+        eventually("init to be gone, too", 5, || {
+            (!std::path::Path::new(&format!("/proc/{init}/ns/pid")).exists()).then_some(())
+        });
+        node.cowl(&["containers", "start", &c.id]).ok();
+        assert_eq!(c.says("cat /root/kept"), "kept", "{victim}");
+    }
 }

@@ -67,8 +67,8 @@ fn overlay(disk: &Path, lower_usr: &Path, userns: &File, base: u32) -> Result<Ow
     let layers = clone_tree(&disk.join("ovl"))?;
     set(&layers, MountAttrFlags::empty(), Some(userns), "map the owners of the upper layer")?;
     match overlay_by_descriptors(&lower, &layers, base) {
-        // Before Linux 6.13 overlayfs takes only paths.
-        Err(Error::Sys { source, .. }) if source.raw_os_error() == Some(libc::EINVAL) => {
+        // Before Linux 6.13 overlayfs takes only paths, and says EBADF (6.12) or EINVAL (older).
+        Err(Error::Sys { source, .. }) if matches!(source.raw_os_error(), Some(libc::EBADF | libc::EINVAL)) => {
             overlay_by_paths(&lower, &layers, base)
         }
         other => other,

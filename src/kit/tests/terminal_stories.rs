@@ -79,6 +79,18 @@ async fn a_shell_that_exits_fails_its_command_and_the_next_gets_a_new_one() {
     assert_eq!(house.run("echo back").await["stdout"], "back\n");
 }
 
+/// Waits until a command has printed `begun`.
+async fn begun(house: &House, id: &str) {
+    for _ in 0..200 {
+        let result = house.terminal("GET", &format!("result/{id}"), Value::Null).await.ok();
+        if result["stdout"].as_str().is_some_and(|out| out.contains("begun")) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{id} has not begun");
+}
+
 #[tokio::test]
 async fn time_limits_and_aborts_end_a_command_and_leave_the_shell() {
     let house = House::open();
@@ -88,16 +100,16 @@ async fn time_limits_and_aborts_end_a_command_and_leave_the_shell() {
     assert_eq!(late["status"], "timed_out");
     assert!(started.elapsed() < Duration::from_secs(5));
     assert_eq!(house.run("pwd").await["stdout"], "/usr\n");
-    let body = json!({ "command": "sleep 100", "wait": false, "id": "polite" });
+    let body = json!({ "command": "echo begun; sleep 100", "wait": false, "id": "polite" });
     house.terminal("POST", "execute", body).await.ok();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    begun(&house, "polite").await;
     let aborted = house.terminal("POST", "execute/polite/abort", Value::Null).await.ok();
     assert_eq!((&aborted["status"], &aborted["success"]), (&json!("aborted"), &json!(true)));
     // One that refuses SIGINT; SIGKILL ends it, and what waits in line is simply taken out.
-    for (id, command) in [("deaf", "sh -c 'trap \"\" INT; sleep 100; sleep 100'"), ("next", "echo no")] {
+    for (id, command) in [("deaf", "sh -c 'trap \"\" INT; echo begun; sleep 100; sleep 100'"), ("next", "echo no")] {
         house.terminal("POST", "execute", json!({ "command": command, "wait": false, "id": id })).await.ok();
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    begun(&house, "deaf").await;
     assert_eq!(house.terminal("POST", "execute/next/abort", Value::Null).await.ok()["status"], "aborted");
     let refused = house.terminal("POST", "execute/deaf/abort", json!({})).await.ok();
     assert_eq!((&refused["status"], &refused["success"]), (&json!("running"), &json!(false)));
@@ -247,10 +259,17 @@ async fn who_leaves_a_stream_ends_its_command() {
         }
         drop((response, sender));
         connection.abort();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let _ = std::fs::remove_file(&mark);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        assert!(!mark.exists(), "{query}: still running");
+        // It makes the mark again ten times a second for as long as it runs.
+        let mut runs = true;
+        for _ in 0..20 {
+            let _ = std::fs::remove_file(&mark);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            runs = mark.exists();
+            if !runs {
+                break;
+            }
+        }
+        assert!(!runs, "{query}: still running");
     }
 }
 
