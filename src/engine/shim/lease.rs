@@ -14,8 +14,8 @@ use crate::engine::error::{Context, Error, Result};
 
 /// Ids per container.
 pub const WIDTH: u32 = 131_072;
-/// Where all nodes of a machine keep their lock files.
-const DIRECTORY: &str = "/run/lock/cowl-ids";
+/// Where all nodes of a machine keep their lock files. Not below /run/lock, which anyone may write.
+const DIRECTORY: &str = "/run/cowl-ids";
 
 /// A range of host ids, ours until dropped.
 #[derive(Debug)]
