@@ -87,6 +87,7 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
         fds::install(console.slave.as_fd(), number).context(|| "attach the console".into())?;
     }
     fds::close_on_exec_from(3).context(|| "close descriptors on exec".into())?;
+    process::default_signals();
     sandbox::apply()?;
     let argv = [CString::from(c"/sbin/init")];
     let error = process::exec_path(&argv[0], &argv, &environment(spec));

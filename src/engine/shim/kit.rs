@@ -76,6 +76,7 @@ fn become_kit(
         fds::install(console.as_fd(), number).context(|| "attach the console".into())?;
     }
     fds::close_on_exec_from(3).context(|| "close descriptors on exec".into())?;
+    process::default_signals();
     sandbox::apply()?;
     process::die_with_parent(libc::SIGKILL).context(|| "tie the kit to the shim".into())?;
     let error = process::exec_fd(exe.as_fd(), &[CString::from(c"cowl-kit")], &environment(spec));

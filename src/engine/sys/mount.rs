@@ -5,13 +5,15 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::check;
 
-/// Sets attributes (`MOUNT_ATTR_*`) on the mount behind `mount`; `idmap` is an open user
-/// namespace to map owners through (kernel ≥ 5.12, btrfs ≥ 5.15).
+/// Sets attributes (`MOUNT_ATTR_*`) on the mount behind `mount` and cuts it off from the peers it
+/// was cloned from: on hosts with systemd all mounts are shared, and what a container mounts must
+/// never appear there. `idmap` is an open user namespace to map owners through (kernel ≥ 5.12,
+/// btrfs ≥ 5.15).
 ///
 /// # Errors
 /// Those of mount_setattr(2): `EINVAL` when the file system cannot be idmapped.
 pub fn set_attributes(mount: BorrowedFd<'_>, set: u64, idmap: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let mut attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let mut attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     if let Some(userns) = idmap {
         attr.attr_set |= libc::MOUNT_ATTR_IDMAP;
         attr.userns_fd = u64::from(userns.as_raw_fd().cast_unsigned());

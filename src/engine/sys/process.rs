@@ -74,6 +74,28 @@ pub fn fork(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Fo
     Ok(Forked::Parent(Process { pid: ret as libc::pid_t, fd }))
 }
 
+/// Lets signals do again what they do by default, and blocks none. Whoever started us, say `nohup`
+/// or a shell's background job, may have had some ignored, and the shim blocks SIGTERM for itself:
+/// both would be inherited down to every program inside.
+pub fn default_signals() {
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+    set_default(&[libc::SIGTERM, libc::SIGPIPE, libc::SIGCHLD]);
+    hear_interrupts();
+}
+
+/// The part of [`default_signals`] that `nohup` and background jobs make necessary, for a process
+/// that runs on and wants its broken pipes as errors.
+pub fn hear_interrupts() {
+    set_default(&[libc::SIGHUP, libc::SIGINT, libc::SIGQUIT]);
+}
+
+fn set_default(signals: &[libc::c_int]) {
+    for &signal in signals {
+        // SAFETY: SIG_DFL installs no handler, so no code of ours runs in signal context.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Ends this process at once, without running destructors or exit handlers: for children that
 /// could not exec.
 pub fn exit_now(code: i32) -> ! {

@@ -60,6 +60,8 @@ impl Answer {
 
 impl House {
     fn open() -> Self {
+        // As the shim does before it starts a kit.
+        crate::engine::sys::process::hear_interrupts();
         let dir = tempfile::Builder::new().prefix("cowlt-kit-").tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("kit.sock")).unwrap();
         let context = Context::new(dir.path().join("run"));
