@@ -66,6 +66,14 @@ fn a_node_told_to_end_leaves_containers_running_unless_asked() {
     assert_eq!(c.says("ls /run/here"), "/run/here");
     node.cowl(&["stop", "--containers"]).ok();
     assert_eq!(node.ends(), 0);
+    assert!(!node.run_dir().join(&c.id).exists(), "its shim runs on");
+    // What was stopped with the node comes back with it, freshly booted; what a person stopped stays.
+    node.launch();
+    c.becomes("running");
+    assert_ne!(c.exec("ls /run/here").code, 0);
+    node.cowl(&["containers", "stop", &c.id]).ok();
+    node.cowl(&["stop", "--containers"]).ok();
+    assert_eq!(node.ends(), 0);
     node.launch();
     assert_eq!(c.status(), "stopped");
     drop(c);
