@@ -274,7 +274,8 @@ fn join(dir: &Path) -> Result<()> {
 fn enable_controllers(dir: &Path) {
     let Ok(mut file) = fs::OpenOptions::new().write(true).open(dir.join("cgroup.subtree_control")) else { return };
     for controller in V2_CONTROLLERS {
-        let _ = write!(file, "+{controller}");
+        // One write a controller: `write!` would send the sign and the word apart.
+        let _ = file.write_all(format!("+{controller}").as_bytes());
     }
 }
 
