@@ -9,7 +9,7 @@ const PROGRAMS: [(&str, &str, &str); 5] = [
     ("mkfs.btrfs", "btrfs-progs", "the pool of disks"),
     ("mmdebstrap", "mmdebstrap", "building images"),
     ("nft", "nftables", "the containers' network"),
-    ("losetup", "util-linux", "the pool on a loop device"),
+    ("losetup", "mount", "the pool on a loop device"),
     ("setsid", "util-linux", "starting the node"),
 ];
 const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
