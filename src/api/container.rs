@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::envelope::Pagination;
 use super::ids::{ContainerId, ProjectId, ServerId};
+use super::settings::Settings;
 
 /// Where a container is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -142,6 +143,12 @@ pub struct Container {
     pub status_reason: Option<String>,
     /// Variables of new sessions.
     pub environment_vars: BTreeMap<String, String>,
+    /// Limits, sleep and the like, as they were set for this container.
+    #[serde(default)]
+    pub settings: Settings,
+    /// The settings that hold: its own, else its project's.
+    #[serde(default)]
+    pub effective_settings: Settings,
     /// Always empty here.
     #[serde(default)]
     pub volumes: BTreeMap<String, serde_json::Value>,
@@ -218,6 +225,9 @@ pub struct CreateContainer {
     /// Variables of sessions.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub environment_vars: BTreeMap<String, String>,
+    /// Limits, sleep and the like; see [`super::settings`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<serde_json::Value>,
     /// Key for SSH.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh_public_key: Option<String>,
@@ -272,6 +282,9 @@ pub struct UpdateContainer {
     /// Replaces all variables.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment_vars: Option<BTreeMap<String, String>>,
+    /// A merge patch of the settings; JSON null takes all back.
+    #[serde(skip_serializing_if = "Option::is_none", with = "double_option")]
+    pub settings: Option<Option<serde_json::Value>>,
     /// JSON null clears the key.
     #[serde(skip_serializing_if = "Option::is_none", with = "double_option")]
     pub ssh_public_key: Option<Option<String>>,

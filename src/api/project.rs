@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::envelope::Pagination;
 use super::ids::ProjectId;
+use super::settings::Settings;
 
 /// A project as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Project {
     /// Realms; always empty on one's own box.
     #[serde(default)]
     pub realm_ids: Vec<String>,
+    /// Settings that its containers fall back on.
+    #[serde(default)]
+    pub settings: Settings,
     /// ISO 8601, UTC.
     pub created_at: String,
     /// ISO 8601, UTC.
@@ -41,6 +45,9 @@ pub struct CreateProject {
     /// No limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_containers: Option<u32>,
+    /// Settings that its containers fall back on; see [`super::settings`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<serde_json::Value>,
     /// Accepted; realms have no effect on one's own box.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub realm_ids: Vec<String>,
@@ -58,6 +65,9 @@ pub struct UpdateProject {
     /// New limit; the inner `None` (JSON null) removes it.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "super::container::double_option")]
     pub max_containers: Option<Option<u32>>,
+    /// A merge patch of the settings; JSON null takes all back.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "super::container::double_option")]
+    pub settings: Option<Option<serde_json::Value>>,
 }
 
 /// `data` of `GET /api/v1/projects/`.

@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let client = context.client()?;
     match command {
         Command::Create { alias, color, max_containers } => {
-            let body = CreateProject { alias, color, max_containers, realm_ids: Vec::new() };
+            let body = CreateProject { alias, color, max_containers, settings: None, realm_ids: Vec::new() };
             context.show(&client.create_project(&body).await?, one)?;
         }
         Command::List => context.show(client.projects().await?.as_slice(), table)?,

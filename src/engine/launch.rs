@@ -18,7 +18,7 @@ use super::error::{Context, Error, Result};
 use super::shim::protocol::{Event, Reply, Request, Status};
 use super::sys::fds;
 use super::{Config, firewall, net};
-use crate::api::ContainerId;
+use crate::api::{ContainerId, Settings};
 
 /// How long a shim may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -44,6 +44,9 @@ pub struct ContainerSpec {
     pub env: BTreeMap<String, String>,
     /// Container host names' parts, told to the kit as `COWL_*` variables.
     pub kit_env: BTreeMap<String, String>,
+    /// Limits, devices and the like.
+    #[serde(default)]
+    pub settings: Settings,
 }
 
 /// A [`ContainerSpec`] and what its shim must know of the node; `RUN/<id>/spec.json`.
@@ -126,6 +129,7 @@ pub fn boot_once(config: &Config, path: &Path, patience: Duration) -> Result<()>
         kit_dir: None,
         env: BTreeMap::new(),
         kit_env: BTreeMap::new(),
+        settings: Settings::default(),
     };
     fs::create_dir_all(&config.run_dir).at("create", &config.run_dir)?;
     start_from(config, &container, Root::Plain { path: path.to_owned() })?;

@@ -132,6 +132,7 @@ impl Node {
     pub fn present(&self, row: ContainerRow) -> Container {
         let lives = matches!(row.state, ContainerState::Running | ContainerState::Paused);
         let waits = row.state == ContainerState::Creating && row.image_id.is_none();
+        let effective_settings = row.effective_settings();
         let status_reason = if waits { self.images.describe(&row.tier) } else { row.reason };
         Container {
             id: row.id,
@@ -156,6 +157,8 @@ impl Node {
             status: row.state,
             status_reason,
             environment_vars: row.env,
+            settings: row.settings,
+            effective_settings,
             volumes: Default::default(),
             ssh_public_key: row.ssh_public_key,
             comment: row.comment,

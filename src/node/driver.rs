@@ -278,6 +278,7 @@ impl Driver {
             ("COWL_PORT", place.listen.port().to_string()),
         ];
         Boot {
+            settings: row.effective_settings(),
             id: row.id,
             hostname: names::hostname(&row.name),
             address: addresses::address(place.network, row.address_index),

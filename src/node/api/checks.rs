@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::extract::Body;
 use crate::api::container::{CreateContainer, UpdateContainer, Warning};
 use crate::api::envelope::FieldError;
-use crate::api::{ApiError, names};
+use crate::api::settings;
+use crate::api::{ApiError, Settings, names};
 use crate::node::Place;
 use crate::node::images;
 use crate::node::state::containers::NewContainer;
@@ -71,6 +72,10 @@ pub fn new_container(body: Body<CreateContainer>, place: &Place) -> Result<NewCo
     environment(&asked.environment_vars)?;
     comment(asked.comment.as_deref())?;
     ssh_public_key(asked.ssh_public_key.as_deref())?;
+    let settings = match &asked.settings {
+        Some(patch) => settings::patched(&Settings::default(), patch)?,
+        None => Settings::default(),
+    };
     let hoody_kit = asked.hoody_kit.unwrap_or(true);
     let warnings = WITHOUT_EFFECT
         .iter()
@@ -87,6 +92,7 @@ pub fn new_container(body: Body<CreateContainer>, place: &Place) -> Result<NewCo
         autostart: asked.autostart.unwrap_or(true),
         ramdisk: asked.ramdisk.unwrap_or(true),
         env: asked.environment_vars,
+        settings,
         ssh_public_key: asked.ssh_public_key.map(|key| key.trim().to_owned()),
         comment: asked.comment,
         warnings,

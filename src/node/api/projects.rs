@@ -9,10 +9,9 @@ use axum::routing::get;
 use super::extract::{Asked, Body, Params, project_id};
 use super::reply::{Reply, created, ok};
 use super::{NodeState, put_or_patch};
-use crate::api::Project;
 use crate::api::container::ProjectStats;
-use crate::api::names;
 use crate::api::project::{CreateProject, ProjectList, UpdateProject};
+use crate::api::{Project, Settings, names, settings};
 
 const SORT: [(&str, &str); 5] =
     [("id", "id"), ("name", "alias"), ("alias", "alias"), ("created_at", "created_at"), ("updated_at", "updated_at")];
@@ -42,7 +41,12 @@ async fn create(State(node): State<NodeState>, body: Body<CreateProject>) -> Rep
     let new = body.value;
     names::project_alias(&new.alias)?;
     let color = new.color.as_deref().map_or_else(|| Ok(random_color()), names::color)?;
-    let (project, event) = node.db(move |store| store.create_project(&new.alias, &color, new.max_containers)).await?;
+    let settings = match &new.settings {
+        Some(patch) => settings::patched(&Settings::default(), patch)?,
+        None => Settings::default(),
+    };
+    let (project, event) =
+        node.db(move |store| store.create_project(&new.alias, &color, new.max_containers, &settings)).await?;
     node.bus.tell(event);
     created("Project created", project)
 }

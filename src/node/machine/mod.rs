@@ -19,16 +19,16 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
+use crate::api::{ContainerId, Settings};
 use crate::engine::Result;
 use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
 
 /// What a container needs to start, beside its disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Boot {
     /// Which container.
     pub id: ContainerId,
@@ -42,6 +42,8 @@ pub struct Boot {
     pub env: BTreeMap<String, String>,
     /// `COWL_*` variables of the kit.
     pub kit_env: BTreeMap<String, String>,
+    /// The settings that hold for it.
+    pub settings: Settings,
 }
 
 /// A file tree of a container that can be looked into.

@@ -73,6 +73,7 @@ impl Machine for Real {
             kit_dir,
             env: boot.env.clone(),
             kit_env: boot.kit_env.clone(),
+            settings: boot.settings.clone(),
         };
         launch::start(&self.config, &spec)
     }

@@ -11,6 +11,7 @@ use super::journal::{self, Kind};
 use super::{Error, Result, Store, Window, addresses, column, is_unique_violation, json, optional, transitions};
 use crate::api::container::{ContainerState, UpdateContainer, Warning};
 use crate::api::event::Event;
+use crate::api::settings::{self, Settings};
 use crate::api::{ContainerId, ProjectId};
 use crate::node::clock;
 
@@ -49,6 +50,9 @@ pub struct ContainerRow {
     /// Whether its owner wants it to run; what the node goes by after a reboot of the box.
     pub wanted: bool,
     pub env: BTreeMap<String, String>,
+    pub settings: Settings,
+    /// What the project's containers fall back on.
+    pub project_settings: Settings,
     pub ssh_public_key: Option<String>,
     pub comment: Option<String>,
     pub source_container_id: Option<ContainerId>,
@@ -61,6 +65,13 @@ pub struct ContainerRow {
     pub last_used_snapshot: Option<String>,
     pub snapshot_count: u64,
     pub last_snapshot_at: Option<String>,
+}
+
+impl ContainerRow {
+    /// The settings that hold: its own, else its project's.
+    pub fn effective_settings(&self) -> Settings {
+        self.settings.over(&self.project_settings)
+    }
 }
 
 /// What a container to be made is like; every field is checked already.
@@ -76,12 +87,13 @@ pub struct NewContainer {
     pub autostart: bool,
     pub ramdisk: bool,
     pub env: BTreeMap<String, String>,
+    pub settings: Settings,
     pub ssh_public_key: Option<String>,
     pub comment: Option<String>,
     pub warnings: Vec<Warning>,
 }
 
-const SELECT: &str = "SELECT c.*, p.alias AS project_alias,
+const SELECT: &str = "SELECT c.*, p.alias AS project_alias, p.settings AS project_settings,
     (SELECT count(*) FROM snapshots s WHERE s.container_id = c.id AND s.state = 'ready') AS snapshot_count,
     (SELECT max(s.created_at) FROM snapshots s WHERE s.container_id = c.id AND s.state = 'ready') AS last_snapshot_at
     FROM containers c JOIN projects p ON p.id = c.project_id";
@@ -112,6 +124,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ContainerRow> {
         reason: row.get("reason")?,
         wanted: row.get("wanted")?,
         env: json(row, "env")?,
+        settings: json(row, "settings")?,
+        project_settings: json(row, "project_settings")?,
         ssh_public_key: row.get("ssh_public_key")?,
         comment: row.get("comment")?,
         source_container_id: optional(row, "source_container_id")?,
@@ -126,7 +140,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ContainerRow> {
     })
 }
 
-fn text(value: &impl serde::Serialize) -> String {
+pub(super) fn text(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
@@ -179,9 +193,9 @@ impl Store {
             tx.execute(
                 "INSERT INTO containers (id, project_id, name, color, tier, hoody_kit, dev_kit, ai, autostart,
                     ramdisk, ramdisk_scope, is_default, state, wanted, env, ssh_public_key, comment, address_idx,
-                    warnings, created_at, updated_at, state_since_ms)
+                    warnings, created_at, updated_at, state_since_ms, settings)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'container', ?11, 'creating', 1, ?12, ?13, ?14,
-                    ?15, ?16, ?17, ?17, ?18)",
+                    ?15, ?16, ?17, ?17, ?18, ?19)",
                 params![
                     id.as_str(),
                     project.as_str(),
@@ -200,7 +214,8 @@ impl Store {
                     index,
                     text(&new.warnings),
                     now,
-                    clock::now_ms()
+                    clock::now_ms(),
+                    text(&new.settings)
                 ],
             )
             .map_err(explain)?;
@@ -282,6 +297,9 @@ impl Store {
     pub fn update_container(&self, id: &ContainerId, change: &UpdateContainer) -> Result<(ContainerRow, Vec<Event>)> {
         let before = self.container(id)?;
         let events = self.write(|tx| {
+            if let Some(patch) = &change.settings {
+                patch_settings(tx, "containers", id.as_str(), patch.as_ref())?;
+            }
             tx.execute(
                 "UPDATE containers SET name = coalesce(?2, name), color = coalesce(?3, color), ai = coalesce(?4, ai),
                     autostart = coalesce(?5, autostart), ramdisk = coalesce(?6, ramdisk),
@@ -360,6 +378,25 @@ impl Store {
     }
 }
 
+/// Applies a merge patch to the settings of a row of `table` (containers or projects).
+///
+/// # Errors
+/// [`Error::Invalid`], or [`Error::NotFound`].
+pub(super) fn patch_settings(
+    tx: &Transaction<'_>,
+    table: &'static str,
+    id: &str,
+    patch: Option<&serde_json::Value>,
+) -> Result<()> {
+    let now: Settings = tx
+        .query_row(&format!("SELECT settings FROM {table} WHERE id = ?1"), [id], |r| json(r, "settings"))
+        .optional()?
+        .ok_or(Error::NotFound("settings"))?;
+    let then = settings::patched(&now, patch.unwrap_or(&serde_json::Value::Null)).map_err(Error::Invalid)?;
+    tx.execute(&format!("UPDATE {table} SET settings = ?2 WHERE id = ?1"), [id, &text(&then)])?;
+    Ok(())
+}
+
 /// The events that a change gives rise to.
 fn changes(before: &ContainerRow, change: &UpdateContainer) -> Vec<(&'static str, serde_json::Value)> {
     let mut out = Vec::new();
@@ -369,6 +406,9 @@ fn changes(before: &ContainerRow, change: &UpdateContainer) -> Vec<(&'static str
     if let Some(on) = change.autostart.filter(|on| *on != before.autostart) {
         let kind = if on { "container.autostart_enabled" } else { "container.autostart_disabled" };
         out.push((kind, serde_json::json!({})));
+    }
+    if change.settings.is_some() {
+        out.push(("container.resource_updated", serde_json::json!({})));
     }
     match &change.ssh_public_key {
         Some(Some(key)) if before.ssh_public_key.as_ref() != Some(key) => {
@@ -396,7 +436,7 @@ mod tests {
     fn store() -> (tempfile::TempDir, Store, ProjectId) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("node.db")).unwrap();
-        let (project, _) = store.create_project("demo", "#FFF", Some(2)).unwrap();
+        let (project, _) = store.create_project("demo", "#FFF", Some(2), &Default::default()).unwrap();
         (dir, store, project.id)
     }
 

@@ -44,6 +44,9 @@ pub enum Error {
     /// No such row; the text names the noun.
     #[error("{0} not found")]
     NotFound(&'static str),
+    /// A value is out of range.
+    #[error("{}: {}", .0.instance_path, .0.message)]
+    Invalid(crate::api::envelope::FieldError),
     /// The file was written by a newer version.
     #[error("{path} has layout {found}; this version knows up to {known}: install a newer cowl")]
     Newer {
@@ -76,6 +79,7 @@ impl From<Error> for ApiError {
         match e {
             Error::Conflict(message) => ApiError::conflict(message),
             Error::NotFound(what) => ApiError::not_found(what),
+            Error::Invalid(field) => field.into(),
             other => ApiError::internal(other),
         }
     }

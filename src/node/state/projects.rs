@@ -3,10 +3,10 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::events::{self, NewEvent};
-use super::{Error, Result, Store, Window, column, is_unique_violation};
+use super::{Error, Result, Store, Window, column, containers, is_unique_violation, json};
 use crate::api::event::Event;
 use crate::api::project::UpdateProject;
-use crate::api::{Project, ProjectId};
+use crate::api::{Project, ProjectId, Settings};
 use crate::node::clock;
 
 /// Columns a list of projects may be sorted by, as the API names them.
@@ -21,6 +21,7 @@ fn from_row(row: &Row<'_>, owner: &str) -> rusqlite::Result<Project> {
         max_containers: row.get("max_containers")?,
         is_default: row.get("is_default")?,
         realm_ids: Vec::new(),
+        settings: json(row, "settings")?,
         created_at: row.get("created_at")?,
         updated_at: row.get("updated_at")?,
     })
@@ -39,14 +40,20 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Conflict`] when the alias is taken.
-    pub fn create_project(&self, alias: &str, color: &str, max: Option<u32>) -> Result<(Project, Event)> {
+    pub fn create_project(
+        &self,
+        alias: &str,
+        color: &str,
+        max: Option<u32>,
+        settings: &Settings,
+    ) -> Result<(Project, Event)> {
         let id = ProjectId::generate();
         let now = clock::now();
         let event = self.write(|tx| {
             tx.execute(
-                "INSERT INTO projects (id, alias, color, max_containers, is_default, created_at, updated_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
-                params![id.as_str(), alias, color, max, alias == "default", now],
+                "INSERT INTO projects (id, alias, color, max_containers, is_default, created_at, updated_at, settings)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)",
+                params![id.as_str(), alias, color, max, alias == "default", now, containers::text(settings)],
             )
             .map_err(|e| if is_unique_violation(&e) { taken(alias) } else { e.into() })?;
             events::insert(tx, NewEvent::project("project.created", id, serde_json::json!({ "alias": alias })))
@@ -87,6 +94,9 @@ impl Store {
     /// [`Error::NotFound`], [`Error::Conflict`].
     pub fn update_project(&self, id: &ProjectId, change: &UpdateProject) -> Result<(Project, Event)> {
         let event = self.write(|tx| {
+            if let Some(patch) = &change.settings {
+                containers::patch_settings(tx, "projects", id.as_str(), patch.as_ref())?;
+            }
             let changed = tx
                 .execute(
                     "UPDATE projects SET alias = coalesce(?2, alias), color = coalesce(?3, color),
@@ -166,9 +176,9 @@ mod tests {
     #[test]
     fn a_projects_alias_is_unique() {
         let (_dir, store) = store();
-        store.create_project("demo", "#FFF", None).unwrap();
-        assert!(matches!(store.create_project("demo", "#FFF", None), Err(Error::Conflict(_))));
-        let (other, _) = store.create_project("other", "#FFF", Some(3)).unwrap();
+        store.create_project("demo", "#FFF", None, &Default::default()).unwrap();
+        assert!(matches!(store.create_project("demo", "#FFF", None, &Default::default()), Err(Error::Conflict(_))));
+        let (other, _) = store.create_project("other", "#FFF", Some(3), &Default::default()).unwrap();
         let rename = UpdateProject { alias: Some("demo".into()), ..Default::default() };
         assert!(matches!(store.update_project(&other.id, &rename), Err(Error::Conflict(_))));
     }
@@ -176,7 +186,7 @@ mod tests {
     #[test]
     fn an_update_changes_only_what_it_names_and_null_lifts_the_limit() {
         let (_dir, store) = store();
-        let (p, _) = store.create_project("demo", "#FFF", Some(3)).unwrap();
+        let (p, _) = store.create_project("demo", "#FFF", Some(3), &Default::default()).unwrap();
         let (p, _) =
             store.update_project(&p.id, &UpdateProject { color: Some("#000".into()), ..Default::default() }).unwrap();
         assert_eq!((p.alias.as_str(), p.color.as_str(), p.max_containers), ("demo", "#000", Some(3)));
@@ -188,7 +198,7 @@ mod tests {
     #[test]
     fn a_condemned_project_is_not_found() {
         let (_dir, store) = store();
-        let (p, _) = store.create_project("demo", "#FFF", None).unwrap();
+        let (p, _) = store.create_project("demo", "#FFF", None, &Default::default()).unwrap();
         store.condemn_project(&p.id, true).unwrap();
         assert!(matches!(store.project(&p.id), Err(Error::NotFound(_))));
         assert_eq!(store.condemned_projects().unwrap(), [p.id]);

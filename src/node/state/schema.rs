@@ -9,7 +9,7 @@ use super::{Error, Result};
 
 /// One entry per layout version; entry `n` brings version `n` to `n + 1`. Never edit one that was
 /// released: append.
-const MIGRATIONS: [&str; 1] = [include_str!("v1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("v1.sql"), include_str!("v2.sql")];
 
 /// Opens the database and migrates it.
 pub(super) fn open(path: &Path) -> Result<Connection> {
@@ -30,7 +30,8 @@ fn migrate(conn: &mut Connection, path: &Path, migrations: &[&str]) -> Result<()
         return Err(Error::Newer { path: path.to_owned(), found, known });
     }
     for version in found..known {
-        if version > 0 {
+        // A fresh database has nothing to lose.
+        if found > 0 {
             back_up(conn, path, version)?;
         }
         let tx = conn.transaction()?;
@@ -78,10 +79,10 @@ mod tests {
         let path = dir.path().join("node.db");
         let mut conn = open(&path).unwrap();
         conn.execute("INSERT INTO meta VALUES ('k', 'old')", []).unwrap();
-        migrate(&mut conn, &path, &[MIGRATIONS[0], "UPDATE meta SET value = 'new'"]).unwrap();
+        migrate(&mut conn, &path, &[MIGRATIONS[0], MIGRATIONS[1], "UPDATE meta SET value = 'new'"]).unwrap();
         let value = |c: &Connection| c.query_row("SELECT value FROM meta", [], |r| r.get::<_, String>(0)).unwrap();
         assert_eq!(value(&conn), "new");
-        assert_eq!(value(&Connection::open(backup_path(&path, 1)).unwrap()), "old");
+        assert_eq!(value(&Connection::open(backup_path(&path, 2)).unwrap()), "old");
     }
 
     #[test]
@@ -89,9 +90,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.db");
         let mut conn = open(&path).unwrap();
-        assert!(migrate(&mut conn, &path, &[MIGRATIONS[0], "CREATE TABLE x(a); NONSENSE"]).is_err());
+        assert!(migrate(&mut conn, &path, &[MIGRATIONS[0], MIGRATIONS[1], "CREATE TABLE x(a); NONSENSE"]).is_err());
         let version: i64 = conn.pragma_query_value(None, "user_version", |r| r.get(0)).unwrap();
-        assert_eq!(version, 1);
+        assert_eq!(version, 2);
         assert!(conn.prepare("SELECT * FROM x").is_err());
     }
 

@@ -200,7 +200,7 @@ mod tests {
     fn container() -> (tempfile::TempDir, Store, ContainerId) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("node.db")).unwrap();
-        let (project, _) = store.create_project("demo", "#FFF", None).unwrap();
+        let (project, _) = store.create_project("demo", "#FFF", None, &Default::default()).unwrap();
         let new = NewContainer { name: "web".into(), tier: "debian-13".into(), ..Default::default() };
         let (row, _) = store.create_container(&project.id, &new).unwrap();
         (dir, store, row.id)

@@ -88,7 +88,7 @@ pub(crate) fn plain(name: &str) -> NewContainer {
 
 impl Node {
     pub(crate) fn test_project(&self) -> ProjectId {
-        self.store.create_project("demo", "#FFF", None).unwrap().0.id
+        self.store.create_project("demo", "#FFF", None, &Default::default()).unwrap().0.id
     }
 
     pub(crate) async fn make(self: &Arc<Self>, project: ProjectId, name: &str) -> ContainerId {

@@ -27,6 +27,7 @@ pub fn project() -> Project {
         max_containers: None,
         is_default: true,
         realm_ids: Vec::new(),
+        settings: Default::default(),
         created_at: "2026-11-20T12:00:00Z".into(),
         updated_at: "2026-11-20T12:00:00Z".into(),
     }
@@ -58,6 +59,8 @@ pub fn container(name: &str, status: ContainerState) -> Container {
         status,
         status_reason: (status == ContainerState::Failed).then(|| "init was killed (out of memory)".into()),
         environment_vars: BTreeMap::new(),
+        settings: Default::default(),
+        effective_settings: Default::default(),
         volumes: BTreeMap::new(),
         ssh_public_key: None,
         comment: None,
