@@ -37,8 +37,9 @@ fn enter_opens_a_shell_and_the_leader_leaves_it() {
     let c = node.container("pane");
     let mut screen = Screen::open(&node, &[], 100, 30);
     screen.shows(&c.name);
-    screen.types("\r");
-    screen.shows("#");
+    // Nobody waits for a prompt before typing.
+    screen.types("\recho early$((1+1))\r");
+    screen.shows("early2");
     screen.types("echo pane$((40+2))\r");
     screen.shows("pane42");
     // q is the program's in there.
