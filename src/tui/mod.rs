@@ -13,6 +13,8 @@ mod app;
 pub mod backend;
 mod backend_http;
 mod cockpit;
+#[cfg(debug_assertions)]
+mod fault;
 mod guard;
 mod keymap;
 mod panes;

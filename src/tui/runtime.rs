@@ -140,7 +140,11 @@ async fn answer(backend: Arc<dyn Backend>, effect: Effect) -> Option<Action> {
         Effect::Load => Action::Loaded(load(&*backend).await.map(Box::new)),
         Effect::LoadStatus => Action::Status(backend.status().await.map(Box::new)),
         Effect::Run(id, work) => Action::JobDone(id, Box::new(run(&*backend, work).await)),
-        Effect::LoadSnapshots(id) => Action::Snapshots(id, backend.snapshots(id).await),
+        Effect::LoadSnapshots(id) => {
+            #[cfg(debug_assertions)]
+            super::fault::strike("task");
+            Action::Snapshots(id, backend.snapshots(id).await)
+        }
         Effect::ListFiles(ticket, of, path) => Action::Files(ticket, backend.list_files(of, path).await.map(Box::new)),
         Effect::ReadFile(ticket, of, path) => Action::FileRead(ticket, backend.read_file(of, path, PREVIEW_MAX).await),
         Effect::After(wait, timer) => {

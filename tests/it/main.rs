@@ -9,8 +9,10 @@ mod harness;
 
 mod api;
 mod bad_input;
+mod by_keys;
 mod cockpit;
 mod command_line;
+mod endings;
 mod files;
 mod first_run;
 mod inside;
@@ -18,6 +20,7 @@ mod proxy;
 mod snapshots;
 mod survival;
 mod terminal;
+mod unlucky;
 
 use std::process::ExitCode;
 
@@ -33,6 +36,9 @@ fn main() -> ExitCode {
         snapshots::all(),
         terminal::all(),
         cockpit::all(),
+        by_keys::all(),
+        endings::all(),
+        unlucky::all(),
         first_run::all(),
         survival::all(),
     ]

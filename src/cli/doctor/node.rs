@@ -89,8 +89,12 @@ fn names(status: Option<&NodeStatus>) -> Check {
 fn certificates(context: &Context) -> Check {
     let name = "certificates";
     let ours = doors::ca_certificate(&context.state_dir);
-    let Ok(certificate) = fs::read(&ours) else {
-        return Check::warn(name, "no authority yet", "the node makes it when it starts first");
+    let certificate = match fs::read(&ours) {
+        Ok(certificate) => certificate,
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Check::warn(name, format!("{} may not be read", ours.display()), "use sudo");
+        }
+        Err(_) => return Check::warn(name, "no authority yet", "the node makes it when it starts first"),
     };
     match fs::read(ca::installed_at(&context.state_dir)) {
         Ok(installed) if installed == certificate => Check::ok(name, "trusted by this machine's programs"),

@@ -244,7 +244,10 @@ fn failed(program: &str, status: String, tail: &VecDeque<String>) -> Error {
     if let Some(line) = tail.iter().find(|l| l.contains("No space left on device")) {
         return Error::Full(format!("{program}: {line}"));
     }
-    let tail = tail.iter().map(String::as_str).collect::<Vec<_>>().join("; ");
+    // apt and what calls it: the first error is the cause, the others only say that there was one.
+    let cause = tail.iter().find_map(|l| l.strip_prefix("E: "));
+    let all = || tail.iter().map(String::as_str).collect::<Vec<_>>().join("; ");
+    let tail = cause.map_or_else(all, str::to_owned);
     Error::Program { program: program.into(), status, tail }
 }
 

@@ -83,6 +83,9 @@ impl Ask {
                 names::snapshot_alias(&input.text()).err().map(|e| e.message)
             }
             Self::ProjectName(input) => names::project_alias(&input.text()).err().map(|e| e.message),
+            Self::Delete { expected, input, .. } | Self::DeleteSnapshot { expected, input, .. } => {
+                (!expected.starts_with(&input.text())).then(|| format!("that is not {expected}"))
+            }
             _ => None,
         }
     }

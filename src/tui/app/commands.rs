@@ -346,7 +346,11 @@ impl App {
             return;
         }
         let containers = self.batch();
-        let expected = if containers.len() == 1 { c.name.clone() } else { containers.len().to_string() };
+        // The one that is marked need not be the one that is selected.
+        let expected = match containers.as_slice() {
+            [one] => self.name_of(*one),
+            several => several.len().to_string(),
+        };
         self.overlay = Some(Overlay::Ask(Ask::Delete { containers, expected, input: Line::default() }));
     }
 

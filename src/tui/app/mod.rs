@@ -136,6 +136,8 @@ pub struct App {
     pub mouse: bool,
     /// Snapshots that undo the last restore of a container.
     pub undo: std::collections::HashMap<ContainerId, String>,
+    /// Containers made from here that do not run yet, and what the node said of them.
+    making: Vec<(ContainerId, String)>,
     /// Whether something may look different now.
     pub dirty: bool,
     /// Whether the action at hand came from the user: draw at once.
@@ -171,6 +173,7 @@ impl App {
             leader: false,
             mouse: false,
             undo: std::collections::HashMap::new(),
+            making: Vec::new(),
             dirty: true,
             urgent: true,
             end: None,

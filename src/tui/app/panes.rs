@@ -129,6 +129,10 @@ impl App {
             // The size may have changed while it was being attached.
             let _ = input.try_send(TermInput::Resize(PtySize { columns, rows }));
             pane.state = PaneState::Open(input);
+            // What was typed meanwhile.
+            if pane.flush() {
+                self.after(FLUSH_MS, Timer::Flush);
+            }
         }
     }
 
@@ -209,10 +213,10 @@ impl App {
         }
         let Some(pane) = self.terminals.focused_mut() else { return };
         match &pane.state {
-            PaneState::Open(_) if pane.unsent.len() + bytes.len() > UNSENT_MAX => {
+            PaneState::Open(_) | PaneState::Connecting if pane.unsent.len() + bytes.len() > UNSENT_MAX => {
                 self.fail("this terminal does not take any more keys just now");
             }
-            PaneState::Open(_) => {
+            PaneState::Open(_) | PaneState::Connecting => {
                 pane.unsent.extend(bytes);
                 if pane.flush() {
                     self.after(FLUSH_MS, Timer::Flush);
@@ -223,7 +227,7 @@ impl App {
                     self.reconnect_pane(id);
                 }
             }
-            PaneState::Lost(_) | PaneState::Connecting => {}
+            PaneState::Lost(_) => {}
         }
     }
 

@@ -47,7 +47,7 @@ pub struct Pane {
     pub state: PaneState,
     /// Number of the current connection; what older ones say is ignored.
     pub epoch: u64,
-    /// Bytes typed that the connection has not taken yet.
+    /// Bytes typed that the connection has not taken yet, or that wait for it.
     pub unsent: Vec<u8>,
     /// Output came while it was not shown.
     pub activity: bool,

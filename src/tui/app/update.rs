@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 use super::action::{Action, Done, Effect, Loaded, Timer};
 use super::river::label;
 use super::{App, Link, View};
-use crate::api::ContainerId;
 use crate::api::event::Event;
+use crate::api::{ContainerId, ContainerState};
 use crate::tui::backend::BackendError;
 
 /// Seconds between two looks at the box' own load while something is live.
@@ -97,6 +97,7 @@ impl App {
                 self.tell(hint);
             }
         }
+        self.tell_made();
         if self.home.project.is_some_and(|p| self.world.project(p).is_none()) {
             self.home.project = None;
         }
@@ -110,6 +111,23 @@ impl App {
             self.load();
         }
         self.leave_deleted();
+    }
+
+    /// Tells how the containers made from here turned out.
+    fn tell_made(&mut self) {
+        for (id, more) in std::mem::take(&mut self.making) {
+            let Some(c) = self.world.container(id) else { continue };
+            let name = c.name.clone();
+            match c.status {
+                ContainerState::Creating => self.making.push((id, more)),
+                ContainerState::Running => self.tell(format!("{name} is running{more}")),
+                ContainerState::Failed => {
+                    let reason = c.status_reason.clone().unwrap_or_else(|| "no reason was given".into());
+                    self.fail(format!("{name} could not be made: {reason}"));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Views of a container that is gone make no sense any more.
@@ -251,6 +269,7 @@ impl App {
                 let more = if warnings.is_empty() { String::new() } else { format!(" ({warnings})") };
                 self.tell(format!("{} is being made{more}", container.name));
                 let id = container.id;
+                self.making.push((id, more));
                 if self.world.container(id).is_none() {
                     self.world.containers.push(*container);
                 }

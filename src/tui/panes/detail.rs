@@ -39,13 +39,17 @@ fn shorten(url: &str, width: u16) -> String {
     if text::width(url) <= width {
         return url.to_owned();
     }
-    let short = |word: &str| {
-        let is_id = word.len() == crate::api::ids::ID_LEN && word.bytes().all(|b| b.is_ascii_hexdigit());
-        if is_id { format!("{}…{}", &word[..4], &word[22..]) } else { word.to_owned() }
-    };
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
-    let rest: Vec<String> = rest.split('-').map(short).collect();
-    format!("{scheme}://{}", rest.join("-"))
+    let with = |head: usize, tail: usize| {
+        let short = |word: &str| {
+            let is_id = word.len() == crate::api::ids::ID_LEN && word.bytes().all(|b| b.is_ascii_hexdigit());
+            if is_id { format!("{}…{}", &word[..head], &word[word.len() - tail..]) } else { word.to_owned() }
+        };
+        let rest: Vec<String> = rest.split('-').map(short).collect();
+        format!("{scheme}://{}", rest.join("-"))
+    };
+    let roomy = with(4, 2);
+    if text::width(&roomy) <= width { roomy } else { with(2, 0) }
 }
 
 fn first_line(app: &App, c: &Container, buffer: &mut Buffer, y: u16, width: u16, graphs: u16) {
@@ -89,4 +93,18 @@ fn last_line(app: &App, c: &Container, buffer: &mut Buffer, y: u16, width: u16) 
         parts.push(comment.lines().next().unwrap_or_default().to_owned());
     }
     text::put(buffer, 1, y, width, &parts.join("   "), theme.style(Role::Dim));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_address_is_shortened_in_its_ids_and_keeps_its_port() {
+        let url =
+            "https://0123456789abcdef01234567-89abcdef0123456789abcdef-terminal-1.node.containers.cowl.localhost:8443";
+        assert_eq!(shorten(url, 120), url);
+        assert_eq!(shorten(url, 76), "https://0123…67-89ab…ef-terminal-1.node.containers.cowl.localhost:8443");
+        assert_eq!(shorten(url, 66), "https://01…-89…-terminal-1.node.containers.cowl.localhost:8443");
+    }
 }

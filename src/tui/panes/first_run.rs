@@ -16,7 +16,7 @@ pub fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
     let width = area.width.saturating_sub(6);
     let y = area.y + 1;
     match image.state {
-        ImageState::Failed => failed(app, image, buffer, x, y, width),
+        ImageState::Failed => failed(app, image, buffer, Rect { x, y, width, height: area.height.saturating_sub(1) }),
         ImageState::Building => building(app, image, buffer, x, y, width),
         ImageState::Absent | ImageState::Ready => {
             let line = format!("the image {} is not built yet; its build begins in a moment", image.name);
@@ -44,13 +44,23 @@ fn building(app: &App, image: &Image, buffer: &mut Buffer, x: u16, y: u16, width
     }
 }
 
-fn failed(app: &App, image: &Image, buffer: &mut Buffer, x: u16, y: u16, width: u16) {
+/// Rows of the failure that are not its reason: title, log, key, and what sets them apart.
+const AROUND: u16 = 6;
+
+fn failed(app: &App, image: &Image, buffer: &mut Buffer, area: Rect) {
+    let Rect { x, y, width, height } = area;
     let theme = &app.theme;
     let title = format!("the image {} could not be built", image.name);
     text::put(buffer, x, y, width, &title, theme.style(Role::Danger));
     let reason = image.error.as_deref().unwrap_or("no reason was given");
     let mut row = y + 2;
-    for line in wrap(reason, usize::from(width)).into_iter().take(4) {
+    let mut lines = wrap(reason, usize::from(width));
+    let room = usize::from(height.saturating_sub(AROUND)).max(1);
+    if lines.len() > room {
+        lines.truncate(room);
+        lines.push("…".into());
+    }
+    for line in lines {
         text::put(buffer, x, row, width, &line, theme.style(Role::Text));
         row += 1;
     }

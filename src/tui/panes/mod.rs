@@ -78,7 +78,11 @@ pub fn draw(app: &App, buffer: &mut Buffer) -> Option<Cursor> {
 
 fn draw_overlay(app: &App, overlay: &Overlay, buffer: &mut Buffer, area: Rect) -> Option<Cursor> {
     match overlay {
-        Overlay::Help { filter, list, mode } => help::draw(app, filter, list, *mode, buffer, area),
+        Overlay::Help { filter, list, mode } => {
+            #[cfg(debug_assertions)]
+            crate::tui::fault::strike("draw");
+            help::draw(app, filter, list, *mode, buffer, area)
+        }
         Overlay::Palette { query, list } => palette::draw(app, query, list, buffer, area),
         Overlay::Create(form) => create::draw(app, form, buffer, area),
         Overlay::Actions(mode) => actions::draw(app, *mode, buffer, area),

@@ -177,6 +177,17 @@ async fn no_key_is_lost_when_the_connection_is_slow() {
 }
 
 #[tokio::test]
+async fn what_is_typed_while_a_terminal_is_being_attached_arrives() {
+    let mut stage = Stage::open(two(), (80, 24)).await;
+    for key in ["enter", "l", "s", "enter"] {
+        let event = crate::tui::keymap::Key::parse(key).unwrap().event();
+        stage.core.apply(crate::tui::app::Action::Input(crossterm::event::Event::Key(event)));
+    }
+    stage.settle().await;
+    assert_eq!(String::from_utf8(stage.shell(0, |s| s.typed())).unwrap(), "ls\r");
+}
+
+#[tokio::test]
 async fn a_shell_that_ends_closes_its_pane_and_a_cut_one_waits_for_enter() {
     let mut stage = Stage::open(two(), (80, 24)).await;
     stage.press("enter").await;

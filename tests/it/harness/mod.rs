@@ -1,6 +1,7 @@
 //! What the stories are told with: nodes, containers, commands, curl, a terminal.
 
 pub mod container;
+pub mod network;
 pub mod node;
 pub mod run;
 pub mod screen;
@@ -11,6 +12,7 @@ pub mod web;
 use std::path::PathBuf;
 
 pub use container::Container;
+pub use network::Network;
 pub use node::{Node, Plan};
 pub use run::Ran;
 
@@ -69,7 +71,7 @@ pub fn prerequisites() -> Option<String> {
     if !image().is_file() {
         return Some("COWL_TEST_IMAGE names no file; `cowl images build --export FILE` makes one".into());
     }
-    ["curl", "tmux", "ip", "nft", "setpriv"]
+    ["curl", "tmux", "ip", "nft", "setpriv", "nsenter"]
         .into_iter()
         .find(|p| run::program(p).arg("--version").output().is_err())
         .map(|p| format!("{p} is not installed; see scripts/deps --test"))

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::run::{self, Ran, program, wait};
-use super::{Container, cowl, eventually, image, sweep};
+use super::{Container, Network, cowl, eventually, image, sweep};
 
 /// The primary domain of test nodes.
 pub const DOMAIN: &str = "box.test";
@@ -46,12 +46,19 @@ pub struct Plan {
     name: &'static str,
     image: bool,
     env: Vec<(String, String)>,
+    network: Option<String>,
 }
 
 impl Plan {
     /// A node with the test image.
     pub fn new(name: &'static str) -> Self {
-        Self { name, image: true, env: Vec::new() }
+        Self { name, image: true, env: Vec::new(), network: None }
+    }
+
+    /// It runs in a network of its own, and on the address it chooses there.
+    pub fn inside(mut self, network: &Network) -> Self {
+        self.network = Some(network.path());
+        self
     }
 
     /// Its pool has no image; it begins to build one.
@@ -72,7 +79,8 @@ impl Plan {
         let dir = PathBuf::from(format!("/tmp/{}-{n}-{}", sweep::own_prefix(), self.name));
         fs::create_dir_all(dir.join("run")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let node = Node { dir, port, slot: Slot::take(), env: self.env, child: Mutex::new(None) };
+        let (slot, child) = (Slot::take(), Mutex::new(None));
+        let node = Node { dir, port, slot, env: self.env, network: self.network, child };
         sweep::remember(&node.run_dir());
         if self.image {
             node.cowl(&["images", "build", "--import", image().to_str().unwrap()]).ok();
@@ -91,9 +99,12 @@ impl Plan {
 /// A node of this test. Dropping it ends its containers and removes all it had.
 pub struct Node {
     pub dir: PathBuf,
+    /// Where its proxy is told to listen; means nothing in a network of its own.
     pub port: u16,
     slot: Slot,
     env: Vec<(String, String)>,
+    /// The network namespace `cowl node` runs in, if not this one.
+    network: Option<String>,
     child: Mutex<Option<Child>>,
 }
 
@@ -137,7 +148,8 @@ impl Node {
             ("COWL_NETWORK", self.slot.network()),
             ("COWL_ID_BASE", self.slot.id_base().to_string()),
         ];
-        own.into_iter().map(|(k, v)| (k.to_owned(), v)).chain(self.env.iter().cloned()).collect()
+        let own = own.into_iter().filter(|(key, _)| *key != "COWL_LISTEN" || self.network.is_none());
+        own.map(|(k, v)| (k.to_owned(), v)).chain(self.env.iter().cloned()).collect()
     }
 
     pub fn server_name(&self) -> String {
@@ -170,7 +182,15 @@ impl Node {
     /// Starts `cowl node` and does not wait.
     pub fn spawn(&self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
-        let mut command = self.command(&["node"]);
+        let mut command = match &self.network {
+            None => self.command(&["node"]),
+            Some(network) => {
+                let mut command = program("nsenter");
+                self.settings(&mut command);
+                command.arg(format!("--net={network}")).args([cowl(), "node"]);
+                command
+            }
+        };
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().expect("start the node");
         *self.child() = Some(child);

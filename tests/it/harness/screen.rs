@@ -1,5 +1,6 @@
 //! A program in a terminal of a given size, and what a person would see there.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -15,6 +16,16 @@ pub struct Screen {
     keys: Box<dyn Write + Send>,
     master: Box<dyn MasterPty + Send>,
     child: Box<dyn Child + Send + Sync>,
+    /// The terminal's settings before the program had it.
+    settings: Settings,
+}
+
+/// Input, output, control and local flags of a terminal.
+type Settings = [libc::tcflag_t; 4];
+
+fn settings(master: &dyn MasterPty) -> Settings {
+    let all = master.get_termios().expect("read the terminal's settings");
+    [all.input_flags.bits(), all.output_flags.bits(), all.control_flags.bits(), all.local_flags.bits()]
 }
 
 struct Seen {
@@ -26,11 +37,20 @@ impl Screen {
     /// Runs `cowl WORDS` for this node on a screen of `columns` × `rows`.
     #[track_caller]
     pub fn open(node: &Node, words: &[&str], columns: u16, rows: u16) -> Self {
+        Self::run(node, &[&[cowl()], words].concat(), &[], columns, rows)
+    }
+
+    /// Runs a program for this node, with more variables than those of the node.
+    #[track_caller]
+    pub fn run(node: &Node, words: &[&str], more: &[(&str, &str)], columns: u16, rows: u16) -> Self {
         let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
         let pty = native_pty_system().openpty(size).expect("open a pty");
-        let mut command = CommandBuilder::new(cowl());
-        command.args(words);
+        let settings = settings(&*pty.master);
+        let mut command = CommandBuilder::from_argv(words.iter().map(Into::into).collect());
         for (key, value) in node.variables() {
+            command.env(key, value);
+        }
+        for (key, value) in more {
             command.env(key, value);
         }
         command.env("TERM", "xterm-256color");
@@ -52,7 +72,7 @@ impl Screen {
             }
         });
         let keys = pty.master.take_writer().expect("write to the pty");
-        Self { seen, keys, master: pty.master, child }
+        Self { seen, keys, master: pty.master, child, settings }
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -112,7 +132,16 @@ impl Screen {
         }
     }
 
-    /// Panics unless the terminal is as it was: main screen, cursor shown, no mouse, no raw mode.
+    /// Panics unless the cockpit holds the terminal: alternate screen, raw, pastes bracketed.
+    #[track_caller]
+    pub fn is_held(&self) {
+        let modes = modes(&self.seen().bytes);
+        assert!(modes.get(&1049) == Some(&true) && modes.get(&2004) == Some(&true), "not entered: {modes:?}");
+        assert_ne!(settings(&*self.master), self.settings, "not raw");
+    }
+
+    /// Panics unless the terminal is as it was: main screen, cursor shown, no mouse, every mode and
+    /// setting as it was before.
     #[track_caller]
     pub fn is_restored(&self) {
         let seen = self.seen();
@@ -121,10 +150,22 @@ impl Screen {
         assert!(!screen.hide_cursor(), "the cursor is hidden");
         assert!(!screen.bracketed_paste(), "bracketed paste is still on");
         assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None, "the mouse is still captured");
+        for (mode, on) in modes(&seen.bytes) {
+            // A fresh terminal wraps lines and shows its cursor; all other modes are off.
+            assert_eq!(on, matches!(mode, 7 | 25), "mode {mode} is left {}", if on { "on" } else { "off" });
+        }
         drop(seen);
-        let flags = self.master.get_termios().expect("read the terminal's flags").local_flags.bits();
-        let cooked = libc::ECHO | libc::ICANON | libc::ISIG;
-        assert_eq!(flags & cooked, cooked, "still raw");
+        assert_eq!(settings(&*self.master), self.settings, "the terminal's settings are not as before");
+    }
+
+    /// The private modes the program has set (true) or reset, each as it was left.
+    pub fn modes(&self) -> BTreeMap<u16, bool> {
+        modes(&self.seen().bytes)
+    }
+
+    /// Rows of the screen.
+    pub fn rows(&self) -> usize {
+        usize::from(self.seen().screen.screen().size().0)
     }
 
     /// How many bytes the program has written so far.
@@ -138,4 +179,21 @@ impl Drop for Screen {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Finds `ESC [ ? N ; … h` and `l`: private modes by number, each as it was left.
+fn modes(bytes: &[u8]) -> BTreeMap<u16, bool> {
+    let mut modes = BTreeMap::new();
+    for (at, _) in bytes.windows(3).enumerate().filter(|(_, w)| w == b"\x1b[?") {
+        let rest = &bytes[at + 3..];
+        let end = rest.iter().position(|b| !matches!(b, b'0'..=b'9' | b';')).unwrap_or(rest.len());
+        let on = match rest.get(end) {
+            Some(b'h') => true,
+            Some(b'l') => false,
+            _ => continue,
+        };
+        let numbers = std::str::from_utf8(&rest[..end]).unwrap_or_default().split(';');
+        modes.extend(numbers.filter_map(|n| n.parse::<u16>().ok()).map(|n| (n, on)));
+    }
+    modes
 }
