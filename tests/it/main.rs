@@ -15,6 +15,7 @@ mod files;
 mod first_run;
 mod inside;
 mod proxy;
+mod shares;
 mod snapshots;
 mod survival;
 mod terminal;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         files::all(),
         inside::all(),
         proxy::all(),
+        shares::all(),
         snapshots::all(),
         terminal::all(),
         cockpit::all(),
