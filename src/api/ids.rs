@@ -99,6 +99,10 @@ id!(
     ServerId
 );
 id!(
+    /// The id of a storage share.
+    ShareId
+);
+id!(
     /// The id of a stored event.
     EventId
 );

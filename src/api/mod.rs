@@ -13,6 +13,7 @@ pub mod project;
 pub mod server;
 pub mod service;
 pub mod settings;
+pub mod share;
 pub mod snapshot;
 pub mod terminal;
 pub mod urls;

@@ -31,6 +31,7 @@ mod shell;
 mod snapshots;
 mod status;
 mod stop;
+mod storage;
 mod terminal;
 mod token;
 mod up;
@@ -90,6 +91,9 @@ enum Command {
     /// Points in a container's past to come back to
     #[command(subcommand, visible_alias = "snapshot")]
     Snapshots(snapshots::Command),
+    /// Directories shared between containers
+    #[command(subcommand)]
+    Storage(storage::Command),
     /// Run commands in a container
     #[command(subcommand)]
     Terminal(terminal::Command),
@@ -165,6 +169,7 @@ fn run(cli: Cli) -> Outcome {
             Command::Projects(command) => projects::run(&context, command).await,
             Command::Containers(command) => containers::run(&context, command).await,
             Command::Snapshots(command) => snapshots::run(&context, command).await,
+            Command::Storage(command) => storage::run(&context, command).await,
             Command::Terminal(command) => terminal::run(&context, command).await,
             Command::Shell(args) => shell::run(&context, args).await,
             Command::Files(command) => files::run(&context, command).await,

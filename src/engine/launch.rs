@@ -17,7 +17,7 @@ use super::cgroup::Cgroups;
 use super::error::{Context, Error, Result};
 use super::shim::protocol::{Event, Reply, Request, Status};
 use super::sys::fds;
-use super::{Config, firewall, net};
+use super::{Config, firewall, net, shares};
 use crate::api::{ContainerId, Settings};
 
 /// How long a shim may take to answer.
@@ -169,13 +169,13 @@ fn start_from(config: &Config, container: &ContainerSpec, root: Root) -> Result<
     if connect(&shim_socket(config, &container.id)).is_ok() {
         return Err(Error::Exists(format!("a shim of container {}", container.id)));
     }
-    clear(&spec.tag, &container.id, &dir)?;
+    clear(config, &container.id, &dir)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).at("create", &dir)?;
     let path = dir.join("spec.json");
     let text = serde_json::to_vec(&spec).map_err(|e| Error::Shim(e.to_string()))?;
     fs::write(&path, text).at("write", &path)?;
     spawn_shim(config, &dir, &path).inspect_err(|_| {
-        let _ = clear(&spec.tag, &container.id, &dir);
+        let _ = clear(config, &container.id, &dir);
     })
 }
 
@@ -237,19 +237,21 @@ pub fn adopt(config: &Config) -> Result<Vec<Status>> {
         let Some(id) = entry.file_name().to_str().and_then(|n| n.parse::<ContainerId>().ok()) else { continue };
         match request(config, &id, &Request::Status) {
             Ok(Reply::Status(status)) => alive.push(status),
-            _ => clear(&config.tag(), &id, &entry.path())?,
+            _ => clear(config, &id, &entry.path())?,
         }
     }
     Ok(alive)
 }
 
-/// Removes what a dead shim left: cgroups (and whoever is still in them), veth, directory.
-fn clear(tag: &str, id: &ContainerId, dir: &Path) -> Result<()> {
+/// Removes what a dead shim left: cgroups (and whoever is still in them), veth, door, directory.
+fn clear(config: &Config, id: &ContainerId, dir: &Path) -> Result<()> {
     if !dir.exists() {
         return Ok(());
     }
-    Cgroups::find(tag)?.remove(id);
-    net::remove(&net::veth_name(tag, id));
+    let tag = config.tag();
+    Cgroups::find(&tag)?.remove(id);
+    net::remove(&net::veth_name(&tag, id));
+    shares::close_door(&config.run_dir, id)?;
     fs::remove_dir_all(dir).at("remove", dir)
 }
 

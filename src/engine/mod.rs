@@ -14,6 +14,7 @@ pub mod error;
 pub mod firewall;
 pub mod launch;
 pub mod net;
+pub mod shares;
 pub mod shim;
 pub mod stats;
 pub mod storage;

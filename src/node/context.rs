@@ -72,6 +72,8 @@ pub struct Node {
     pub fleet: Fleet,
     /// Figures that are worth keeping for a moment.
     pub samples: Samples,
+    /// Shares that could not be shown.
+    pub shares: super::shares::Failures,
     /// The secret for TCP.
     pub token: OwnerToken,
     /// Says when to end.
@@ -92,6 +94,7 @@ impl Node {
             images,
             fleet: Fleet::default(),
             samples: Samples::default(),
+            shares: Default::default(),
             token,
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),

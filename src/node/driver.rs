@@ -20,6 +20,7 @@ use super::Node;
 use super::fleet::{Job, Live};
 use super::lifecycle::{self, Done, Verdict, Wish};
 use super::machine::Boot;
+use super::shares;
 use super::state::addresses;
 use super::state::containers::ContainerRow;
 use super::state::journal::Kind;
@@ -254,6 +255,7 @@ impl Driver {
             let _ = self.node.engine(move |m| m.stop(&id, Duration::ZERO)).await;
             return Err(error);
         }
+        shares::sync_soon(&self.node, id);
         Ok(Done::State(ContainerState::Running))
     }
 
@@ -366,6 +368,7 @@ impl Driver {
         if let Err(error) = self.halt(state, Duration::ZERO).await {
             return Err(self.runs_on("node", error).await);
         }
+        shares::source_changed(&self.node, id, true).await;
         if let Err(error) = self.node.engine(move |m| m.delete_disk(&id)).await.map_err(failure) {
             let message = format!("could not be deleted: {}", error.message);
             return Err(self.fail("node", ApiError { message, ..error }).await);
@@ -380,7 +383,11 @@ impl Driver {
     async fn observe(&mut self, event: Option<ShimEvent>) {
         let result = match event {
             Some(ShimEvent::Exited { outcome, console_tail }) => self.ended(outcome, &console_tail).await,
-            Some(ShimEvent::Started(status)) => self.runs(&status, "container", false).await,
+            Some(ShimEvent::Started(status)) => {
+                let noted = self.runs(&status, "container", false).await;
+                shares::sync_soon(&self.node, self.id);
+                noted
+            }
             Some(other) => {
                 tracing::debug!(container = %self.id, event = ?other, "from inside");
                 Ok(())

@@ -152,6 +152,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     images::begin(&node, options.test_image.clone()).await;
     node.tasks.spawn(reconcile::resume(Arc::clone(&node), work));
     node.tasks.spawn(snapshots::sweep(Arc::clone(&node)));
+    node.tasks.spawn(super::shares::sweep(Arc::clone(&node)));
     node.tasks.spawn(stats::stream(Arc::clone(&node)));
     tracing::info!(
         server = node.place.server_name,

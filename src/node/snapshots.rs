@@ -12,6 +12,7 @@ use super::clock;
 use super::driver::{Driver, GRACE, failure};
 use super::lifecycle::{Done, Wish};
 use super::machine::Tree;
+use super::shares;
 use super::state::containers::ContainerRow;
 use super::state::journal::Kind;
 use super::state::snapshots::NewSnapshot;
@@ -80,7 +81,12 @@ impl Driver {
         let (from, to) = (snapshot.name.clone(), safety.clone());
         let swapped = self.node.engine(move |m| m.restore(&id, &from, &to)).await;
         let restored = match swapped {
-            Ok(()) => Ok(self.restored(&snapshot.name, &safety).await?),
+            Ok(()) => {
+                let done = self.restored(&snapshot.name, &safety).await?;
+                // Others saw the disk that is a snapshot now.
+                shares::source_changed(&self.node, id, false).await;
+                Ok(done)
+            }
             Err(error) => {
                 self.forget(&safety).await?;
                 Err(failure(error))

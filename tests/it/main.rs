@@ -17,6 +17,7 @@ mod files;
 mod first_run;
 mod inside;
 mod proxy;
+mod shares;
 mod snapshots;
 mod survival;
 mod terminal;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         files::all(),
         inside::all(),
         proxy::all(),
+        shares::all(),
         snapshots::all(),
         terminal::all(),
         cockpit::all(),

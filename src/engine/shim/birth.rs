@@ -72,7 +72,7 @@ fn furnish(
     let open = |name: &str| File::open(proc(name)).context(|| format!("open {name}"));
     let (userns, netns) = (open("ns/user")?, open("ns/net")?);
     net::create(&spec.veth(), netns.as_fd(), spec.container.address)?;
-    let mounts = Mounts::make(&spec.root, &userns, base)?;
+    let mounts = Mounts::make(spec, &userns, base)?;
     channel.send(&Message::Mounts, &mounts.fds())?;
     let inside = channel.expect(&Message::Inside, 2)?;
     let [console, notify] = inside.try_into().map_err(|_| Error::Shim("wrong number of descriptors".into()))?;

@@ -23,6 +23,7 @@ use super::stage::{Channel, Message};
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::launch::{Root, ShimSpec};
 use crate::engine::net;
+use crate::engine::shares;
 use crate::engine::sys::{fds, mount, process};
 
 /// Where systemd finds the socket to say READY=1 on.
@@ -52,8 +53,9 @@ pub fn run(channel: &Channel, spec: &ShimSpec) {
 
 fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
     let plain = matches!(spec.root, Root::Plain { .. });
-    let mut received = channel.expect(&Message::Mounts, if plain { 2 } else { 3 })?.into_iter();
-    let (Some(root), Some(dev), usr) = (received.next(), received.next(), received.next()) else {
+    let mut received = channel.expect(&Message::Mounts, if plain { 2 } else { 4 })?.into_iter();
+    let (Some(root), Some(dev), usr, shares) = (received.next(), received.next(), received.next(), received.next())
+    else {
         return Err(Error::Shim("mounts are missing".into()));
     };
     become_root()?;
@@ -74,6 +76,9 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
     }
     attach(&dev, "/dev")?;
     made.attach()?;
+    if let Some(shares) = shares {
+        attach_shares(&shares);
+    }
     let console = make_console()?;
     mask()?;
     let notify = make_notify()?;
@@ -178,6 +183,13 @@ fn enter(root: &OwnedFd) -> Result<()> {
 struct Terminal {
     master: OwnedFd,
     slave: OwnedFd,
+}
+
+/// A container that put something else in this place goes without shares; it starts all the same.
+fn attach_shares(shares: &OwnedFd) {
+    if std::fs::create_dir_all(shares::INSIDE).is_ok() {
+        let _ = attach(shares, shares::INSIDE);
+    }
 }
 
 /// The console: a pty of the container's own devpts, its far end on /dev/console.

@@ -15,7 +15,8 @@ use rustix::mount::{
 
 use super::stage::{Channel, Message};
 use crate::engine::error::{Context, Error, Result};
-use crate::engine::launch::Root;
+use crate::engine::launch::{Root, ShimSpec};
+use crate::engine::shares;
 use crate::engine::sys::mount;
 use crate::engine::sys::process::{self, Forked};
 
@@ -25,6 +26,8 @@ pub struct Mounts {
     pub root: OwnedFd,
     /// The overlay for `/usr`; none for an image that boots as it is.
     pub usr: Option<OwnedFd>,
+    /// The slave of the door for shares; none for an image that boots as it is.
+    pub shares: Option<OwnedFd>,
     /// `/dev`: a tmpfs with the few nodes a container may use.
     pub dev: OwnedFd,
 }
@@ -34,19 +37,24 @@ impl Mounts {
     ///
     /// # Errors
     /// The step that failed.
-    pub fn make(root: &Root, userns: &File, base: u32) -> Result<Self> {
+    pub fn make(spec: &ShimSpec, userns: &File, base: u32) -> Result<Self> {
+        let root = &spec.root;
+        let shares = match root {
+            Root::Disk { .. } => Some(shares::open_door(&spec.run_dir, &spec.container.id)?),
+            Root::Plain { .. } => None,
+        };
         let (path, usr) = match root {
             Root::Disk { disk, lower_usr } => (disk.join("rootfs"), Some(overlay(disk, lower_usr, userns, base)?)),
             Root::Plain { path } => (path.clone(), None),
         };
         let root = clone_tree(&path)?;
         set(&root, MountAttrFlags::MOUNT_ATTR_NODEV, Some(userns), "map the owners of the root file system")?;
-        Ok(Self { root, usr, dev: dev(base)? })
+        Ok(Self { root, usr, shares, dev: dev(base)? })
     }
 
     /// What travels with the `Mounts` message.
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        [&self.root, &self.dev].into_iter().chain(&self.usr).map(AsFd::as_fd).collect()
+        [&self.root, &self.dev].into_iter().chain(&self.usr).chain(&self.shares).map(AsFd::as_fd).collect()
     }
 }
 

@@ -20,6 +20,7 @@ use super::{dial, kit};
 use crate::engine::cgroup::Cgroups;
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::launch::ShimSpec;
+use crate::engine::shares;
 use crate::engine::sys::fds;
 use crate::engine::sys::process::{self, Process};
 
@@ -168,6 +169,9 @@ impl Shim {
         };
         self.drain_console();
         birth::bury(&self.spec, &self.cgroups);
+        if let Err(e) = shares::close_door(&self.spec.run_dir, &self.spec.container.id) {
+            eprintln!("cowl shim {}: {e}", self.spec.container.id);
+        }
         let console_tail = self.console.tail(TAIL_LINES);
         let dir = self.spec.dir();
         let _ = fs::remove_dir_all(&dir);

@@ -15,7 +15,7 @@ use crate::engine::sys::fds;
 /// The steps, in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
-    /// Parent → child: ids are mapped, cgroups joined; here are the mounts (root, usr, dev).
+    /// Parent → child: ids are mapped, cgroups joined; here are the mounts (root, dev, usr, shares).
     Mounts,
     /// Child → parent: the world inside stands; here are the console's master and the notify
     /// socket. Exec follows.

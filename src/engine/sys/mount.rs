@@ -18,6 +18,19 @@ pub fn set_attributes(mount: BorrowedFd<'_>, set: u64, idmap: Option<BorrowedFd<
         attr.attr_set |= libc::MOUNT_ATTR_IDMAP;
         attr.userns_fd = u64::from(userns.as_raw_fd().cast_unsigned());
     }
+    apply(mount, &attr)
+}
+
+/// Makes the mount behind `mount`, a clone of a shared one, a slave: it receives what is mounted
+/// there and sends nothing back.
+///
+/// # Errors
+/// Those of mount_setattr(2).
+pub fn make_slave(mount: BorrowedFd<'_>) -> io::Result<()> {
+    apply(mount, &libc::mount_attr { attr_set: 0, attr_clr: 0, propagation: libc::MS_SLAVE, userns_fd: 0 })
+}
+
+fn apply(mount: BorrowedFd<'_>, attr: &libc::mount_attr) -> io::Result<()> {
     // SAFETY: `attr` is a valid mount_attr of the size passed and outlives the call.
     check(unsafe {
         libc::syscall(
@@ -25,7 +38,7 @@ pub fn set_attributes(mount: BorrowedFd<'_>, set: u64, idmap: Option<BorrowedFd<
             mount.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<libc::mount_attr>(),
         )
     })

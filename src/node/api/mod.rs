@@ -15,6 +15,7 @@ mod operations;
 mod projects;
 mod reply;
 mod servers;
+mod shares;
 mod snapshots;
 mod status;
 mod users;
@@ -50,6 +51,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(status::router())
         .merge(images::router())
         .merge(servers::router())
+        .merge(shares::router())
         .merge(events::router())
         .merge(users::router())
         .fallback(unknown)

@@ -342,6 +342,18 @@ impl Machine for Fake {
         Ok(file)
     }
 
+    fn shown_shares(&self, _id: &ContainerId) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn show_share(&self, _id: &ContainerId, _share: &crate::engine::shares::Share) -> Result<()> {
+        Ok(())
+    }
+
+    fn hide_share(&self, _id: &ContainerId, _name: &str) -> Result<()> {
+        Ok(())
+    }
+
     fn kit_socket(&self, id: &ContainerId) -> PathBuf {
         PathBuf::from("/nonexistent").join(id.as_str()).join("kit.sock")
     }

@@ -23,6 +23,7 @@ use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::{ContainerId, Settings};
 use crate::engine::Result;
+use crate::engine::shares::Share;
 use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
@@ -85,6 +86,9 @@ pub trait Machine: Send + Sync + 'static {
     fn list(&self, tree: &Tree, path: &str) -> Result<Listing>;
     fn stat(&self, tree: &Tree, path: &str) -> Result<Stat>;
     fn open_file(&self, tree: &Tree, path: &str) -> Result<File>;
+    fn shown_shares(&self, id: &ContainerId) -> Vec<String>;
+    fn show_share(&self, id: &ContainerId, share: &Share) -> Result<()>;
+    fn hide_share(&self, id: &ContainerId, name: &str) -> Result<()>;
     fn kit_socket(&self, id: &ContainerId) -> PathBuf;
     fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd>;
 }

@@ -14,6 +14,7 @@ use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::engine::launch::{self, ContainerSpec};
+use crate::engine::shares::{self, Share};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{self, Usage};
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
@@ -159,6 +160,19 @@ impl Machine for Real {
 
     fn open_file(&self, tree: &Tree, path: &str) -> Result<File> {
         self.pool.open_file(&self.path(tree), path)
+    }
+
+    fn shown_shares(&self, id: &ContainerId) -> Vec<String> {
+        shares::shown(&self.config.run_dir, id)
+    }
+
+    fn show_share(&self, id: &ContainerId, share: &Share) -> Result<()> {
+        let status = self.status(id).ok_or_else(|| engine::Error::NotFound(format!("a running container {id}")))?;
+        shares::show(&self.config.run_dir, id, status.init_pid, share)
+    }
+
+    fn hide_share(&self, id: &ContainerId, name: &str) -> Result<()> {
+        shares::hide(&self.config.run_dir, id, name)
     }
 
     fn kit_socket(&self, id: &ContainerId) -> PathBuf {

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`schema`] | tables, migrations, the backup before each |
 //! | [`meta`] | single facts of this box |
-//! | [`projects`], [`containers`], [`snapshots`] | the nouns |
+//! | [`projects`], [`containers`], [`snapshots`], [`shares`] | the nouns |
 //! | [`transitions`] | the one way a container's state changes |
 //! | [`journal`] | operations under way, for after a crash |
 //! | [`addresses`] | which index of the network is whose |
@@ -21,6 +21,7 @@ pub mod journal;
 pub mod meta;
 pub mod projects;
 pub mod schema;
+pub mod shares;
 pub mod snapshots;
 pub mod transitions;
 
