@@ -14,7 +14,7 @@ use super::fail::{Fail, Outcome};
 use super::{print, stop};
 use crate::api::ContainerId;
 use crate::client::Client;
-use crate::engine::launch;
+use crate::engine::{launch, shares};
 
 /// Inode number of every btrfs subvolume's root.
 const SUBVOLUME_ROOT: u64 = 256;
@@ -79,6 +79,7 @@ fn end_containers(context: &Context) -> Result<(), Fail> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+    shares::close_all(&config.run_dir).map_err(Fail::other)?;
     remove_sockets(&context.run_dir)
 }
 

@@ -17,7 +17,7 @@ use super::cgroup::Cgroups;
 use super::error::{Context, Error, Result};
 use super::shim::protocol::{Event, Reply, Request, Status};
 use super::sys::fds;
-use super::{Config, firewall, net, shares};
+use super::{Config, fault, firewall, net, shares};
 use crate::api::{ContainerId, Settings};
 
 /// How long a shim may take to answer.
@@ -170,10 +170,12 @@ fn start_from(config: &Config, container: &ContainerSpec, root: Root) -> Result<
         return Err(Error::Exists(format!("a shim of container {}", container.id)));
     }
     clear(config, &container.id, &dir)?;
+    fault::step("make the run directory");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).at("create", &dir)?;
     let path = dir.join("spec.json");
     let text = serde_json::to_vec(&spec).map_err(|e| Error::Shim(e.to_string()))?;
     fs::write(&path, text).at("write", &path)?;
+    fault::step("spawn the shim");
     spawn_shim(config, &dir, &path).inspect_err(|_| {
         let _ = clear(config, &container.id, &dir);
     })
@@ -186,6 +188,7 @@ fn spawn_shim(config: &Config, dir: &Path, spec: &Path) -> Result<Status> {
     command.arg("shim").arg(spec).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
     let mut child = command.spawn().at("run", &config.cowl_exe)?;
+    fault::step("hear that the shim started");
     let mut report = String::new();
     let read = match child.stdout.take() {
         Some(stdout) => read_report(stdout, &mut report),
@@ -305,8 +308,10 @@ fn expect_done(reply: Reply) -> Result<()> {
 /// When the container does not run, or could not be killed.
 pub fn stop(config: &Config, id: &ContainerId, grace: Duration) -> Result<()> {
     let watch = send(config, id, &Request::Watch).context(|| format!("reach the shim of {id}"))?;
+    fault::step("ask the shim to stop");
     let grace_ms = grace.as_millis().try_into().unwrap_or(u64::MAX);
     expect_done(request(config, id, &Request::Stop { grace_ms })?)?;
+    fault::step("hear that it stopped");
     let deadline = Instant::now() + grace + Duration::from_secs(10);
     watch.set_read_timeout(Some(grace + Duration::from_secs(10))).context(|| "set a timeout".into())?;
     let mut lines = BufReader::new(watch);

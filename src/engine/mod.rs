@@ -11,6 +11,7 @@
 
 pub mod cgroup;
 pub mod error;
+pub mod fault;
 pub mod firewall;
 pub mod launch;
 pub mod net;

@@ -96,6 +96,22 @@ pub(super) fn close_door(run_dir: &Path, id: &ContainerId) -> Result<()> {
     }
 }
 
+/// Takes all doors of a node away whose containers have ended.
+///
+/// # Errors
+/// When something is still mounted.
+pub fn close_all(run_dir: &Path) -> Result<()> {
+    let doors = run_dir.join("shares");
+    for entry in fs::read_dir(&doors).into_iter().flatten().flatten() {
+        if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            close_door(run_dir, &id)?;
+        }
+    }
+    // Not ours is what is left.
+    let _ = fs::remove_dir(&doors);
+    Ok(())
+}
+
 /// What is shown to a container now.
 pub fn shown(run_dir: &Path, id: &ContainerId) -> Vec<String> {
     let entries = fs::read_dir(door(run_dir, id)).into_iter().flatten().flatten();

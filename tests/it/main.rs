@@ -12,6 +12,7 @@ mod bad_input;
 mod by_keys;
 mod cockpit;
 mod command_line;
+mod crashes;
 mod endings;
 mod files;
 mod first_run;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         api::all(),
         bad_input::all(),
         command_line::all(),
+        crashes::all(),
         files::all(),
         inside::all(),
         proxy::all(),

@@ -17,6 +17,7 @@ use rustix::fs::{CWD, RenameFlags};
 use super::pool::{Pool, Scratch, names, remove};
 use crate::api::ContainerId;
 use crate::engine::error::{Context, Error, Result};
+use crate::engine::fault;
 use crate::engine::sys::btrfs;
 
 /// Longest name of a snapshot, in bytes.
@@ -64,10 +65,13 @@ impl Pool {
     pub fn delete_disk(&self, id: &ContainerId) -> Result<()> {
         let snapshots = self.snapshots_dir(id);
         for name in names(&snapshots)? {
+            fault::step("delete a snapshot of a container that goes");
             remove(&snapshots.join(name))?;
         }
         remove(&snapshots)?;
+        fault::step("delete the disk");
         remove(&self.disk(id))?;
+        fault::step("commit the deletion of the disk");
         self.commit()
     }
 

@@ -13,6 +13,7 @@ use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
+use crate::engine::fault;
 use crate::engine::launch::{self, ContainerSpec};
 use crate::engine::shares::{self, Share};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
@@ -50,10 +51,12 @@ impl Real {
 
 impl Machine for Real {
     fn create_disk(&self, id: &ContainerId, image_id: &str) -> Result<()> {
+        fault::step("create_disk");
         self.pool.create_disk(id, image_id)
     }
 
     fn delete_disk(&self, id: &ContainerId) -> Result<()> {
+        fault::step("delete_disk");
         self.pool.delete_disk(id)
     }
 
@@ -62,6 +65,7 @@ impl Machine for Real {
     }
 
     fn start(&self, boot: &Boot) -> Result<Status> {
+        fault::step("start");
         let disk = self.pool.disk(&boot.id);
         let lower_usr = self.pool.lower_usr(&disk)?;
         let kit_dir = boot.kit.then(|| self.kit_dir.clone());
@@ -80,10 +84,12 @@ impl Machine for Real {
     }
 
     fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        fault::step("stop");
         launch::stop(&self.config, id, grace)
     }
 
     fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<()> {
+        fault::step("freeze");
         launch::freeze(&self.config, id, frozen)
     }
 
@@ -103,10 +109,12 @@ impl Machine for Real {
     }
 
     fn create_snapshot(&self, id: &ContainerId, name: &str) -> Result<()> {
+        fault::step("create_snapshot");
         self.pool.create_snapshot(id, name)
     }
 
     fn delete_snapshot(&self, id: &ContainerId, name: &str) -> Result<()> {
+        fault::step("delete_snapshot");
         self.pool.delete_snapshot(id, name)
     }
 
@@ -115,6 +123,7 @@ impl Machine for Real {
     }
 
     fn restore(&self, id: &ContainerId, name: &str, safety: &str) -> Result<()> {
+        fault::step("restore");
         self.pool.restore(id, name, safety)
     }
 

@@ -32,6 +32,7 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::{Connection, Row, Transaction};
 
 use crate::api::ApiError;
+use crate::engine::fault;
 
 /// What can go wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +134,9 @@ impl Store {
         let mut conn = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
         let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let out = f(&tx)?;
+        fault::step("commit");
         tx.commit()?;
+        fault::step("after commit");
         Ok(out)
     }
 }

@@ -216,6 +216,29 @@ impl Node {
         run::code(wait(&mut child, Duration::from_secs(60)).expect("the node should have ended"))
     }
 
+    /// Whether its process is there.
+    pub fn lives(&self) -> bool {
+        self.child().as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Forgets its process, which ended by itself.
+    pub fn reap(&self) {
+        self.ends();
+    }
+
+    /// Kills it, all shims and so all containers at once, and takes the pool from under them.
+    #[track_caller]
+    pub fn power_cut(&self) {
+        sweep::cut_power(&self.dir);
+        self.reap();
+    }
+
+    /// Places in its pool that carry a container's id.
+    pub fn pool_dirs(&self, id: &str) -> Vec<PathBuf> {
+        let pool = self.state_dir().join("pool");
+        ["containers", "snapshots"].iter().map(|kind| pool.join(kind).join(id)).filter(|path| path.exists()).collect()
+    }
+
     /// Last lines of its log.
     pub fn log_tail(&self) -> String {
         let text = fs::read_to_string(self.log()).unwrap_or_default();

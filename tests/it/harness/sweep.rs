@@ -65,15 +65,20 @@ pub fn remove(dir: &Path) {
         clean.args(["clean-state", "--yes", "--state-dir"]).arg(&state).arg("--run-dir").arg(&run_dir);
         tell(&run(&mut clean));
     }
+    cut_power(dir);
+    if let Err(e) = fs::remove_dir_all(dir) {
+        eprintln!("cannot remove {}: {e}", dir.display());
+    }
+}
+
+/// What a power cut leaves of a node: its files.
+pub fn cut_power(dir: &Path) {
     kill_all(&processes_naming(dir));
     for mount in mounts_below(dir) {
         tell(&run(program("umount").arg("--lazy").arg(&mount)));
     }
     for device in loops_below(dir) {
         tell(&run(program("losetup").arg("--detach").arg(&device)));
-    }
-    if let Err(e) = fs::remove_dir_all(dir) {
-        eprintln!("cannot remove {}: {e}", dir.display());
     }
 }
 

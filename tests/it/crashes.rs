@@ -1,0 +1,277 @@
+//! The node killed at every step of what it does, at any moment under load, and with everything
+//! else in a power cut: what was begun is finished or undone, and nothing is left over.
+//!
+//! Debug builds of the node end themselves before the n-th step when a file says so
+//! (`COWL_TEST_CRASH`); the stories count n up until the operation gets through.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Container, Node, Plan, Ran, eventually};
+use crate::stories;
+
+stories![
+    killed_at_every_step_of_create,
+    killed_at_every_step_of_start,
+    killed_at_every_step_of_stop,
+    killed_at_every_step_of_delete,
+    killed_at_every_step_of_restore,
+    killed_again_and_again_under_load,
+    a_power_cut_loses_nothing_that_was_answered,
+];
+
+/// More steps than any operation has.
+const STEPS_MAX: u32 = 60;
+
+struct Doomed {
+    node: Node,
+    file: PathBuf,
+}
+
+impl Doomed {
+    fn new(name: &'static str) -> Self {
+        let file = std::env::temp_dir().join(format!("{}-{name}-crash", crate::harness::sweep::own_prefix()));
+        let node = Plan::new(name).env("COWL_TEST_CRASH", file.to_str().unwrap()).start();
+        Self { node, file }
+    }
+
+    /// Runs the command with a crash before its step number `n`. `None` when it has no such step.
+    fn run(&self, n: u32, words: &[&str], settled: impl Fn() -> bool) -> Option<(Ran, String)> {
+        fs::write(&self.file, n.to_string()).unwrap();
+        let ran = self.node.cowl(words);
+        // What an answer does not wait for has steps, too.
+        let died = eventually("the operation to end, or the node", 60, || {
+            if !self.node.lives() {
+                return Some(true);
+            }
+            (ran.code != 3 && settled()).then_some(false)
+        });
+        if !died {
+            // Steps after the last change of state.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        if self.node.lives() {
+            fs::remove_file(&self.file).unwrap();
+            return None;
+        }
+        let before = fs::read_to_string(&self.file).unwrap();
+        assert!(before.starts_with("ended before"), "the node died of something else: {}", self.node.log_tail());
+        fs::remove_file(&self.file).unwrap();
+        self.node.reap();
+        self.node.launch();
+        Some((ran, before))
+    }
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// A container's state, if there is a node to tell it and a container to have it.
+fn state_of(node: &Node, id: &str) -> Option<String> {
+    let ran = node.cowl(&["--json", "containers", "get", id]);
+    (ran.code == 0).then(|| ran.json()["status"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Waits until a container is in one of these states for good, and checks that the state is true.
+fn settles(c: &Container, states: &[&str], what: &str) -> String {
+    let state = eventually(&format!("{what}: one of {states:?}"), 40, || {
+        let state = c.status();
+        assert_ne!(state, "failed", "{what}: {}", c.now());
+        states.contains(&state.as_str()).then_some(state)
+    });
+    let answers = eventually(&format!("{what}: an answer of the machine"), 40, || {
+        let code = c.exec("true").code;
+        // Its kit may need a moment.
+        (state != "running" || code == 0).then_some(code == 0)
+    });
+    assert_eq!(answers, state == "running", "{what}: {state}, but its terminal says otherwise");
+    state
+}
+
+fn killed_at_every_step_of_create() {
+    let doomed = Doomed::new("steps-create");
+    let node = &doomed.node;
+    let project = node.project("steps");
+    for n in 0..STEPS_MAX {
+        let name = format!("made-{n}");
+        let find = || {
+            let ran = node.cowl(&["--json", "containers", "list", "--project", &project]);
+            let all = (ran.code == 0).then(|| ran.json())?;
+            all.as_array().unwrap().iter().find(|c| c["name"] == name).cloned()
+        };
+        let words = ["--json", "containers", "create", "--project", &project, "--name", &name, "--no-wait"];
+        let crashed = doomed.run(n, &words, || find().is_some_and(|c| c["status"] == "running"));
+        let Some((ran, before)) = crashed else {
+            assert!(n > 5, "a create of {n} steps?");
+            return;
+        };
+        match find() {
+            Some(found) => {
+                let c = Container::from_json(node, &found);
+                settles(&c, &["running"], &before);
+                assert_eq!(c.booted(), "running", "{before}");
+            }
+            None => assert_ne!(ran.code, 0, "{before}: answered, but lost"),
+        }
+    }
+    panic!("a create never gets through");
+}
+
+/// Crashes at each step of one operation on a container that is brought to `from` before.
+fn each_step(name: &'static str, operation: &str, from: &str, to: &[&str]) {
+    let doomed = Doomed::new(name);
+    let c = doomed.node.container("steps");
+    c.says("echo kept > /root/kept; sync");
+    for n in 0..STEPS_MAX {
+        if c.status() != from {
+            let way = if from == "running" { "start" } else { "stop" };
+            doomed.node.cowl(&["containers", way, &c.id]).ok();
+        }
+        let goal = to[0];
+        let crashed = doomed.run(n, &["containers", operation, &c.id], || state_of(&doomed.node, &c.id).as_deref() == Some(goal));
+        let Some((_, before)) = crashed else {
+            assert!(n > 3, "{operation} has only {n} steps?");
+            assert_eq!(settles(&c, to, operation), goal);
+            return;
+        };
+        if settles(&c, to, &before) == "running" {
+            assert_eq!(c.says("cat /root/kept"), "kept", "{before}");
+        }
+    }
+    panic!("{operation} never gets through");
+}
+
+fn killed_at_every_step_of_start() {
+    each_step("steps-start", "start", "stopped", &["running", "stopped"]);
+}
+
+fn killed_at_every_step_of_stop() {
+    each_step("steps-stop", "stop", "running", &["stopped", "running"]);
+}
+
+fn killed_at_every_step_of_delete() {
+    let doomed = Doomed::new("steps-delete");
+    let node = &doomed.node;
+    let project = node.project("steps");
+    for n in 0..STEPS_MAX {
+        let made = node.json(&["containers", "create", "--project", &project, "--name", &format!("gone-{n}")]);
+        let c = Container::from_json(node, &made);
+        c.cowl(&["snapshots", "create", "--alias", "one"]).ok();
+        let gone = || node.cowl(&["containers", "get", &c.id]).code == 1;
+        let crashed = doomed.run(n, &["containers", "delete", "--yes", &c.id], gone);
+        let Some((_, before)) = crashed else {
+            assert!(n > 5, "a delete of {n} steps?");
+            assert!(gone());
+            return;
+        };
+        // Before the wish was written it is as it was; after that it goes.
+        eventually(&format!("{before}: to be gone, or as before"), 40, || {
+            matches!(state_of(node, &c.id).as_deref(), None | Some("running")).then_some(())
+        });
+        if gone() {
+            assert!(!node.run_dir().join(&c.id).exists(), "{before}: its run directory is left");
+            assert_eq!(node.pool_dirs(&c.id), Vec::<PathBuf>::new(), "{before}: subvolumes are left");
+        } else {
+            settles(&c, &["running"], &before);
+            node.cowl(&["containers", "delete", "--yes", &c.id]).ok();
+        }
+        std::mem::forget(c);
+    }
+    panic!("a delete never gets through");
+}
+
+fn killed_at_every_step_of_restore() {
+    let doomed = Doomed::new("steps-restore");
+    let node = &doomed.node;
+    let c = node.container("steps");
+    c.says("echo one > /root/state; sync");
+    c.cowl(&["snapshots", "create", "--alias", "one"]).ok();
+    for n in 0..STEPS_MAX {
+        c.says("echo two > /root/state; sync");
+        let restored = || {
+            state_of(node, &c.id).as_deref() == Some("running") && c.exec("cat /root/state").stdout.trim() == "one"
+        };
+        let crashed = doomed.run(n, &["snapshots", "restore", "one", "--yes", "-c", &c.id], restored);
+        let Some((_, before)) = crashed else {
+            assert!(n > 5, "a restore of {n} steps?");
+            return;
+        };
+        settles(&c, &["running"], &before);
+        let state = c.says("cat /root/state");
+        assert!(state == "one" || state == "two", "{before}: {state:?} is neither before nor after");
+        if state == "one" {
+            // What was there before is kept.
+            let all = node.json(&["snapshots", "list", &c.id]);
+            assert!(all.as_array().unwrap().iter().any(|s| s["kind"] == "safety"), "{before}: {all}");
+        }
+    }
+    panic!("a restore never gets through");
+}
+
+/// Fifty times `kill -9`, at any moment, while containers count, commands run and requests come.
+fn killed_again_and_again_under_load() {
+    let node = Plan::new("again").start();
+    let all: Vec<Container> = (0..3).map(|_| node.container("load")).collect();
+    for c in &all {
+        // One program of a terminal session, one of systemd's; both must never stop.
+        c.says("systemd-run --unit count sh -c 'i=0; while :; do i=$((i+1)); echo $i >> /root/unit; sleep 0.1; done'");
+        c.cowl(&["terminal", "sessions", "exec", "--command", "true"]).ok();
+        c.says("(i=0; while :; do i=$((i+1)); echo $i >> /root/shell; sleep 0.1; done) >/dev/null 2>&1 </dev/null &");
+    }
+    let inits: Vec<String> = all.iter().map(|c| c.says("stat -c %Y /proc/1")).collect();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for c in &all {
+            let stop = &stop;
+            scope.spawn(move || {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    // They fail while the node is away; that they come is the point.
+                    let _ = c.exec("echo busy");
+                    let _ = c.node.cowl(&["containers", "stats", &c.id]);
+                }
+            });
+        }
+        for round in 0..50u64 {
+            std::thread::sleep(Duration::from_millis(round * 7 % 150));
+            assert_eq!(node.signal(Signal::SIGKILL), 137, "round {round}");
+            node.launch();
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    for (c, init) in all.iter().zip(inits) {
+        assert_eq!(c.status(), "running");
+        assert_eq!(c.says("stat -c %Y /proc/1"), init, "its init is another one");
+        for file in ["/root/unit", "/root/shell"] {
+            let numbers = || c.says(&format!("cat {file}")).lines().map(|l| l.parse().unwrap()).collect::<Vec<u32>>();
+            let before = numbers();
+            assert!(before.iter().zip(1..).all(|(n, want)| *n == want), "{file}: numbers are missing");
+            eventually(&format!("{file} to go on"), 10, || (numbers().len() > before.len()).then_some(()));
+        }
+    }
+}
+
+/// Everything of the node and its containers is killed at once, and the pool is mounted anew.
+fn a_power_cut_loses_nothing_that_was_answered() {
+    let node = Plan::new("powercut").start();
+    let (on, off) = (node.container("on"), node.container("off"));
+    on.says("echo answered > /root/written && sync");
+    node.cowl(&["containers", "stop", &off.id]).ok();
+    on.cowl(&["snapshots", "create", "--alias", "before"]).ok();
+    node.power_cut();
+    node.launch();
+    on.becomes("running");
+    eventually("its terminal", 30, || (on.exec("true").code == 0).then_some(()));
+    assert_eq!(on.says("cat /root/written"), "answered");
+    assert_eq!(on.booted(), "running");
+    assert_eq!(off.status(), "stopped");
+    let all = node.json(&["snapshots", "list", &on.id]);
+    assert!(all.as_array().unwrap().iter().any(|s| s["alias"] == "before"), "{all}");
+    node.cowl(&["containers", "start", &off.id]).ok();
+    assert_eq!(off.says("echo up"), "up");
+}
