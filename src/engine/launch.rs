@@ -17,7 +17,7 @@ use super::cgroup::Cgroups;
 use super::error::{Context, Error, Result};
 use super::shim::protocol::{Event, Reply, Request, Status};
 use super::sys::fds;
-use super::{Config, firewall, net};
+use super::{Config, firewall, net, net_rate};
 use crate::api::{ContainerId, Settings};
 
 /// How long a shim may take to answer.
@@ -249,6 +249,7 @@ fn clear(tag: &str, id: &ContainerId, dir: &Path) -> Result<()> {
         return Ok(());
     }
     Cgroups::find(tag)?.remove(id);
+    net_rate::remove(&net::veth_name(tag, id));
     net::remove(&net::veth_name(tag, id));
     fs::remove_dir_all(dir).at("remove", dir)
 }

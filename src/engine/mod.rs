@@ -12,8 +12,12 @@
 pub mod cgroup;
 pub mod error;
 pub mod firewall;
+pub mod kmsg;
 pub mod launch;
+pub mod limits;
 pub mod net;
+pub mod net_rate;
+pub mod quota;
 pub mod shim;
 pub mod stats;
 pub mod storage;

@@ -47,9 +47,10 @@ impl Pool {
         }
         let template = self.template(image_id)?;
         match btrfs::snapshot(&template, &disk) {
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            other => other.context(|| format!("make the disk of container {id}")),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            other => other.context(|| format!("make the disk of container {id}"))?,
         }
+        self.quotas.adopt(id, &disk).map(drop)
     }
 
     /// The container's subvolume.
@@ -68,7 +69,10 @@ impl Pool {
         }
         remove(&snapshots)?;
         remove(&self.disk(id))?;
-        self.commit()
+        self.commit()?;
+        // Groups of earlier deletions; the kernel frees this disk in its own time.
+        self.quotas.sweep(&self.disks()?);
+        Ok(())
     }
 
     /// Ids of all disks in the pool.
@@ -138,6 +142,7 @@ impl Pool {
         }
         let fresh = Scratch::new(self.temporary("restore"));
         btrfs::snapshot(&source, fresh.path()).context(|| format!("copy snapshot {name}"))?;
+        self.quotas.adopt(id, fresh.path())?;
         let made_safety = match self.create_snapshot(id, safety) {
             Ok(()) => true,
             Err(Error::Exists(_)) => false,
