@@ -55,7 +55,7 @@ pub(super) struct Args {
     #[arg(long)]
     no_wait: bool,
     #[command(flatten)]
-    settings: settings::Set,
+    settings: settings::Given,
 }
 
 fn key_value(word: &str) -> Result<(String, String), String> {

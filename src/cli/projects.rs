@@ -26,7 +26,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "N")]
         max_containers: Option<u32>,
         #[command(flatten)]
-        settings: settings::Set,
+        settings: settings::Given,
     },
     /// Change what its containers may use where they set nothing themselves
     Set {

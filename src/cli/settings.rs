@@ -10,7 +10,7 @@ use crate::api::settings::Size;
 /// What may be set. Absent is not changed.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Limits and sleep")]
-pub(super) struct Set {
+pub(super) struct Given {
     /// Cores it may use at once, e.g. 1.5
     #[arg(long, value_name = "CORES")]
     cpu: Option<f64>,
@@ -71,7 +71,7 @@ pub(super) struct Set {
 #[derive(Debug, clap::Args)]
 pub(super) struct Change {
     #[command(flatten)]
-    set: Set,
+    set: Given,
     /// Take a setting back, e.g. memory, sleep-after, or `all`; may be given several times
     #[arg(long, value_name = "SETTING", value_parser = parse_unset)]
     unset: Vec<String>,
@@ -140,7 +140,7 @@ fn place(target: &mut Map<String, Value>, path: &[&str], value: Value) {
     }
 }
 
-impl Set {
+impl Given {
     /// The values in the order of [`PLACES`].
     fn values(&self) -> [Value; 18] {
         let devices = if self.devices.is_empty() { Value::Null } else { json!(self.devices) };
@@ -249,26 +249,26 @@ mod tests {
 
     #[test]
     fn what_is_set_and_unset_becomes_one_patch() {
-        let set = Set { memory: Some(Size(512 << 20)), sleep_after: Some(600), ..Set::default() };
+        let set = Given { memory: Some(Size(512 << 20)), sleep_after: Some(600), ..Given::default() };
         let change = Change { set, unset: vec!["pids".into(), "ksm".into()] };
         let expected =
             json!({ "limits": { "memory": 536_870_912, "pids": null }, "sleep": { "after": 600 }, "ksm": null });
         assert_eq!(change.patch().unwrap(), expected);
-        let all = Change { set: Set::default(), unset: vec!["all".into()] };
+        let all = Change { set: Given::default(), unset: vec!["all".into()] };
         assert_eq!(all.patch().unwrap(), Value::Null);
     }
 
     #[test]
     fn nothing_and_contradictions_are_refused() {
-        assert!(Change { set: Set::default(), unset: Vec::new() }.patch().is_err());
-        let both = Set { pids: Some(100), ..Set::default() };
+        assert!(Change { set: Given::default(), unset: Vec::new() }.patch().is_err());
+        let both = Given { pids: Some(100), ..Given::default() };
         assert!(Change { set: both, unset: vec!["pids".into()] }.patch().is_err());
         assert!(parse_unset("memory").is_ok() && parse_unset("nonsense").is_err());
     }
 
     #[test]
     fn every_option_reaches_a_setting_that_exists() {
-        let set = Set {
+        let set = Given {
             cpu: Some(1.5),
             cpu_weight: Some(10),
             cpu_set: Some("0".into()),

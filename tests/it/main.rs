@@ -14,6 +14,7 @@ mod command_line;
 mod files;
 mod first_run;
 mod inside;
+mod limits;
 mod proxy;
 mod snapshots;
 mod survival;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         command_line::all(),
         files::all(),
         inside::all(),
+        limits::all(),
         proxy::all(),
         snapshots::all(),
         terminal::all(),

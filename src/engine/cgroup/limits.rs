@@ -341,8 +341,8 @@ impl Cgroups {
         if v1 && limits.io_write.is_some() {
             pen.short(
                 "io_write",
-                "it holds for direct writes only: this host's disk controller is cgroup v1, which does not see \
-                 what the kernel writes back later",
+                "this host's disk controller is cgroup v1, which counts direct writes only, not what the kernel \
+                 keeps and writes back later",
             );
         }
     }
