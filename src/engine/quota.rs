@@ -122,7 +122,8 @@ impl Quotas {
         btrfs::limit_quota_group(&self.root, group(id), bytes).context(|| format!("limit the disk of container {id}"))
     }
 
-    /// What a container takes and may take; `None` when nobody counts.
+    /// What a container takes, as of the last commit (at most 30 s ago), and may take; `None` when
+    /// nobody counts.
     pub fn usage(&self, id: &ContainerId) -> Option<DiskUse> {
         let number = group(id) & ((1 << 48) - 1);
         let dir = self.figures.join(format!("1_{number}"));
@@ -131,14 +132,18 @@ impl Quotas {
     }
 
     /// Removes groups of subvolumes and containers that are gone. What the kernel still frees is
-    /// left for the next time.
-    pub fn sweep(&self, known: &[ContainerId]) {
-        let known: Vec<u64> = known.iter().map(group).collect();
-        let Ok(entries) = fs::read_dir(&self.figures) else { return };
+    /// left for the next time. `known` are the containers that have a disk; it is asked for after the
+    /// groups are listed, for a disk is made before its group.
+    ///
+    /// # Errors
+    /// Those of `known`; nothing is removed then.
+    pub fn sweep(&self, known: impl FnOnce() -> Result<Vec<ContainerId>>) -> Result<()> {
+        let Ok(entries) = fs::read_dir(&self.figures) else { return Ok(()) };
         let mut groups: Vec<(u64, u64)> =
             entries.flatten().filter_map(|entry| parse_group(entry.file_name().to_str()?)).collect();
         // Members first: a group with members stays.
         groups.sort_unstable();
+        let known: Vec<u64> = known()?.iter().map(group).collect();
         for (level, number) in groups {
             let gone = match level {
                 0 => number >= 256 && matches!(btrfs::subvolume_exists(&self.root, number), Ok(false)),
@@ -149,6 +154,7 @@ impl Quotas {
                 let _ = btrfs::quota_group(&self.root, level << 48 | number, false);
             }
         }
+        Ok(())
     }
 }
 
@@ -194,6 +200,7 @@ mod tests {
         let e = fill(&etc(&id).join("big"), 24).unwrap_err();
         assert_eq!(e.raw_os_error(), Some(libc::EDQUOT));
         fill(&etc(&neighbour).join("big"), 24).unwrap();
+        btrfs::commit(scene.pool.root()).unwrap();
         let used = quotas.usage(&id).unwrap();
         assert!(used.limit == Some(16 << 20) && used.used > 8 << 20, "{used:?}");
         quotas.limit(&id, None).unwrap();
@@ -209,10 +216,12 @@ mod tests {
         fill(&scene.pool.disk(&id).join("rootfs/etc/big"), 8).unwrap();
         scene.pool.create_snapshot(&id, "one").unwrap();
         scene.pool.restore(&id, "one", "safety").unwrap();
+        btrfs::commit(scene.pool.root()).unwrap();
         assert!(quotas.usage(&id).unwrap().used > 8 << 20);
         let nested = scene.pool.disk(&id).join("rootfs/etc/nested");
         btrfs::create(&nested).unwrap();
         fill(&nested.join("more"), 8).unwrap();
+        btrfs::commit(scene.pool.root()).unwrap();
         assert!(quotas.usage(&id).unwrap().used > 16 << 20);
     }
 
@@ -227,7 +236,7 @@ mod tests {
             assert!(begun.elapsed().as_secs() < 60, "the group stays");
             // The kernel frees the subvolume in its own time.
             std::thread::sleep(std::time::Duration::from_millis(100));
-            scene.pool.quotas().sweep(&[]);
+            scene.pool.quotas().sweep(|| Ok(Vec::new())).unwrap();
         }
     }
 

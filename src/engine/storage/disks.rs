@@ -71,7 +71,7 @@ impl Pool {
         remove(&self.disk(id))?;
         self.commit()?;
         // Groups of earlier deletions; the kernel frees this disk in its own time.
-        self.quotas.sweep(&self.disks()?);
+        self.quotas.sweep(|| self.disks())?;
         Ok(())
     }
 

@@ -128,7 +128,7 @@ impl Pool {
         for name in names(&self.root.join("tmp"))? {
             remove(&self.root.join("tmp").join(name))?;
         }
-        self.quotas.sweep(&self.disks()?);
+        self.quotas.sweep(|| self.disks())?;
         self.sweep_images()
     }
 }
