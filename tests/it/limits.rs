@@ -209,6 +209,7 @@ fn passes(address: &str, word: &str) -> (u64, f64) {
 fn network_rates_bound_what_passes_both_ways() {
     let node = shared::node();
     let c = node.container("rate");
+    c.booted();
     c.says(PEER);
     let address = c.now()["address"].as_str().unwrap().to_owned();
     for (word, option) in [("send", "--network-out"), ("take", "--network-in")] {
@@ -289,6 +290,7 @@ fn what_cannot_hold_is_said() {
     assert_eq!(c.now()["warnings"], now["warnings"]);
     assert_eq!(set(&c, &["--unset", "cpu-set"])["warnings"], json!([]));
     // Memory in use that cannot be taken away: the limit before stays, and nothing is killed.
+    c.booted();
     c.says("systemd-run --quiet --unit=hog perl -e '$x = q(x) x 90_000_000; sleep 600' && sleep 3");
     let before = memory_limit(&c);
     let now = set(&c, &["--memory", "64M"]);
