@@ -7,6 +7,7 @@ pub mod container;
 pub mod envelope;
 pub mod event;
 pub mod files;
+pub mod history;
 pub mod ids;
 pub mod names;
 pub mod project;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::container::Warning;
 use super::envelope::Pagination;
 use super::ids::ProjectId;
 use super::settings::Settings;
@@ -28,6 +29,9 @@ pub struct Project {
     /// Settings that its containers fall back on.
     #[serde(default)]
     pub settings: Settings,
+    /// Remarks of a change, e.g. on limits that do not hold in one of its containers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// ISO 8601, UTC.
     pub created_at: String,
     /// ISO 8601, UTC.

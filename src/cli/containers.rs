@@ -10,14 +10,14 @@ use super::create;
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use super::resolve;
-use super::wait;
+use super::{settings, usage, wait};
 use crate::api::Container;
-use crate::api::container::{ContainerStats, Operation};
+use crate::api::container::{Operation, UpdateContainer};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Make a container and wait until its URLs answer
-    Create(create::Args),
+    Create(Box<create::Args>),
     /// List containers
     #[command(visible_alias = "ls")]
     List {
@@ -43,8 +43,24 @@ pub(super) enum Command {
     Pause(Which),
     /// Thaw a frozen container
     Resume(Which),
+    /// Change what a container may use, at once when it runs
+    Set {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        change: Box<settings::Change>,
+    },
     /// Show what a container uses
-    Stats(Which),
+    Stats {
+        #[command(flatten)]
+        which: Which,
+        /// Show it every second, until interrupted; with --json one object a line
+        #[arg(long)]
+        watch: bool,
+        /// Show the last hour in steps of 30 s
+        #[arg(long, conflicts_with = "watch")]
+        history: bool,
+    },
     /// Delete a container with its snapshots
     #[command(visible_alias = "rm")]
     Delete(Which),
@@ -52,7 +68,7 @@ pub(super) enum Command {
 
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
-        Command::Create(args) => create::run(context, args).await,
+        Command::Create(args) => create::run(context, *args).await,
         Command::List { project } => list(context, project.as_deref()).await,
         Command::Get(which) => {
             let container = resolve::container(&context.client()?, which.name()?).await?;
@@ -65,7 +81,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Restart(which) => operate(context, &which, Operation::Restart).await,
         Command::Pause(which) => operate(context, &which, Operation::Pause).await,
         Command::Resume(which) => operate(context, &which, Operation::Resume).await,
-        Command::Stats(which) => stats(context, &which).await,
+        Command::Set { which, change } => set(context, &which, &change).await,
+        Command::Stats { which, watch: true, .. } => usage::watch(context, &which).await,
+        Command::Stats { which, history: true, .. } => usage::history(context, &which).await,
+        Command::Stats { which, .. } => usage::now(context, &which).await,
         Command::Delete(which) => delete(context, &which).await,
     }
 }
@@ -103,31 +122,13 @@ async fn operate(context: &Context, which: &Which, operation: Operation) -> Outc
     Ok(ExitCode::SUCCESS)
 }
 
-async fn stats(context: &Context, which: &Which) -> Outcome {
+async fn set(context: &Context, which: &Which, change: &settings::Change) -> Outcome {
+    let patch = change.patch()?;
     let client = context.client()?;
     let container = resolve::container(&client, which.name()?).await?;
-    context.show(&client.stats(&container.id).await?, |s| usage(&container, s))?;
+    let body = UpdateContainer { settings: Some(Some(patch).filter(|p| !p.is_null())), ..Default::default() };
+    context.show(&client.update_container(&container.id, &body).await?, one)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn usage(container: &Container, s: &ContainerStats) -> std::io::Result<()> {
-    let cpu = s.cpu.map_or("-".into(), |c| format!("{:.1}%", c.usage_percent));
-    let memory = s.memory.map_or("-".into(), |m| {
-        format!("{} of {}, peak {}", print::bytes(m.usage), print::bytes(m.total), print::bytes(m.usage_peak))
-    });
-    let mut facts = vec![
-        ("name", container.name.clone()),
-        ("state", s.status.to_string()),
-        ("cpu", cpu),
-        ("memory", memory),
-        ("disk", print::bytes(s.disk.root.usage)),
-        ("tasks", s.processes.to_string()),
-    ];
-    for n in &s.network {
-        let c = n.counters;
-        facts.push(("network", format!("↓ {}  ↑ {}", print::bytes(c.bytes_received), print::bytes(c.bytes_sent))));
-    }
-    print::facts(&facts)
 }
 
 async fn delete(context: &Context, which: &Which) -> Outcome {
@@ -166,6 +167,7 @@ pub(super) fn one(c: &Container) -> std::io::Result<()> {
     if let Some(address) = &c.address {
         facts.push(("address", address.clone()));
     }
+    facts.extend(settings::facts(&c.settings, &c.effective_settings));
     for warning in &c.warnings {
         facts.push(("warning", warning.message.clone()));
     }

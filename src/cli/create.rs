@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::context::Context;
 use super::fail::{Fail, Outcome};
 use super::progress::Bar;
-use super::{containers, resolve, wait};
+use super::{containers, resolve, settings, wait};
 use crate::api::container::CreateContainer;
 
 #[derive(Debug, clap::Args)]
@@ -54,6 +54,8 @@ pub(super) struct Args {
     /// Return as soon as the node has taken the order
     #[arg(long)]
     no_wait: bool,
+    #[command(flatten)]
+    settings: settings::Given,
 }
 
 fn key_value(word: &str) -> Result<(String, String), String> {
@@ -72,10 +74,11 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     let mut container = client.create_container(&project.id, &body).await?;
     if !no_wait {
         // What the order's reply remarked is not said again later.
-        let warnings = std::mem::take(&mut container.warnings);
+        let said = std::mem::take(&mut container.warnings);
         let mut bar = Bar::only_moving(context.json);
         container = wait::first_answer(&client, &container.id, &mut bar).await?;
-        container.warnings = warnings;
+        let unsaid = said.into_iter().filter(|w| !container.warnings.contains(w)).collect::<Vec<_>>();
+        container.warnings.extend(unsaid);
     }
     context.show(&container, containers::one)?;
     Ok(ExitCode::SUCCESS)
@@ -98,6 +101,7 @@ fn body(args: Args) -> Result<CreateContainer, Fail> {
         dev_kit: args.dev_kit,
         autostart: args.autostart,
         ramdisk: args.ramdisk,
+        settings: args.settings.patch(),
         environment_vars: args.env.into_iter().collect::<BTreeMap<_, _>>(),
         ssh_public_key,
         comment: args.comment,

@@ -33,6 +33,12 @@ pub(super) async fn run(context: &Context, args: &Args) -> Outcome {
 }
 
 fn one(e: &Event) -> std::io::Result<()> {
-    let name = e.data.get("name").and_then(|v| v.as_str()).unwrap_or_default();
+    let word = |key: &str| e.data.get(key).and_then(|v| v.as_str());
+    // Of what ran into a limit, the limit and whom it cost.
+    let name = match (word("name"), word("limit")) {
+        (Some(name), _) => name.to_owned(),
+        (None, Some(limit)) => [limit, word("process").unwrap_or_default()].join(" "),
+        _ => String::new(),
+    };
     print::line(&format!("{}  {:<28} {} {name}", e.created_at, e.event_type, e.resource_id))
 }

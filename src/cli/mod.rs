@@ -27,6 +27,7 @@ mod print;
 mod progress;
 mod projects;
 mod resolve;
+mod settings;
 mod shell;
 mod snapshots;
 mod status;
@@ -36,6 +37,7 @@ mod terminal;
 mod token;
 mod up;
 mod url;
+mod usage;
 mod wait;
 
 use std::io::IsTerminal;
@@ -221,6 +223,11 @@ mod tests {
             "cowl snapshots restore x a",
             "cowl containers delete x --yes --json",
             "cowl shell x -- ls -l",
+            "cowl containers set x --memory 512M --cpu 1.5 --sleep-after 10m --sleep-mode freeze --ksm=true",
+            "cowl containers set x --unset memory --unset all",
+            "cowl projects set demo --pids 500 --disk 2G",
+            "cowl containers create --project demo --memory 512M --ksm",
+            "cowl containers stats x --watch",
             "cowl --json status",
             "cowl status --json --run-dir /x",
             "cowl",
@@ -239,6 +246,9 @@ mod tests {
             "cowl terminal sessions exec --command ls -c x --terminal-id 0",
             "cowl terminal sessions exec --command ls -c x --terminal-id 65536",
             "cowl snapshots restore",
+            "cowl containers set x --memory lots",
+            "cowl containers set x --unset nonsense",
+            "cowl containers stats x --watch --history",
             "cowl snapshots restore a b c",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");

@@ -8,8 +8,9 @@ use super::context::Context;
 use super::fail::Outcome;
 use super::print::{self, Table};
 use super::resolve;
+use super::settings;
 use crate::api::Project;
-use crate::api::project::CreateProject;
+use crate::api::project::{CreateProject, UpdateProject};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -24,6 +25,15 @@ pub(super) enum Command {
         /// How many containers it may hold
         #[arg(long, value_name = "N")]
         max_containers: Option<u32>,
+        #[command(flatten)]
+        settings: settings::Given,
+    },
+    /// Change what its containers may use where they set nothing themselves
+    Set {
+        /// Id or alias
+        project: String,
+        #[command(flatten)]
+        change: settings::Change,
     },
     /// List all projects
     #[command(visible_alias = "ls")]
@@ -44,9 +54,16 @@ pub(super) enum Command {
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let client = context.client()?;
     match command {
-        Command::Create { alias, color, max_containers } => {
-            let body = CreateProject { alias, color, max_containers, settings: None, realm_ids: Vec::new() };
+        Command::Create { alias, color, max_containers, settings } => {
+            let settings = settings.patch();
+            let body = CreateProject { alias, color, max_containers, settings, realm_ids: Vec::new() };
             context.show(&client.create_project(&body).await?, one)?;
+        }
+        Command::Set { project, change } => {
+            let patch = change.patch()?;
+            let project = resolve::project(&client, &project).await?;
+            let body = UpdateProject { settings: Some(Some(patch).filter(|p| !p.is_null())), ..Default::default() };
+            context.show(&client.update_project(&project.id, &body).await?, one)?;
         }
         Command::List => context.show(client.projects().await?.as_slice(), table)?,
         Command::Get { project } => context.show(&resolve::project(&client, &project).await?, one)?,
@@ -72,11 +89,14 @@ fn table(all: &[Project]) -> std::io::Result<()> {
 }
 
 fn one(p: &Project) -> std::io::Result<()> {
-    print::facts(&[
+    let mut facts = vec![
         ("alias", p.alias.clone()),
         ("id", p.id.to_string()),
         ("colour", p.color.clone()),
-        ("limit", p.max_containers.map_or("none".into(), |n| n.to_string())),
+        ("most containers", p.max_containers.map_or("none".into(), |n| n.to_string())),
         ("created", p.created_at.clone()),
-    ])
+    ];
+    facts.extend(settings::facts(&p.settings, &p.settings));
+    facts.extend(p.warnings.iter().map(|w| ("warning", w.message.clone())));
+    print::facts(&facts)
 }

@@ -17,6 +17,7 @@ use crate::api::container::{
 use crate::api::envelope::Pagination;
 use crate::api::event::EventList;
 use crate::api::files::Listing;
+use crate::api::history::StatsHistory;
 use crate::api::project::{CreateProject, Project, ProjectList, UpdateProject};
 use crate::api::server::{Image, ImageList, NodeStatus};
 use crate::api::snapshot::{CreateSnapshot, Snapshot, SnapshotAlias, SnapshotCreated, SnapshotList, SnapshotRestored};
@@ -170,6 +171,14 @@ impl Client {
     /// 404 when there is none.
     pub async fn stats(&self, id: &ContainerId) -> Result<ContainerStats> {
         self.get(&format!("/api/v1/containers/{id}/stats")).await
+    }
+
+    /// What a container used over the last hour, in steps of 30 s.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub async fn stats_history(&self, id: &ContainerId) -> Result<StatsHistory> {
+        self.get(&format!("/api/v1/containers/{id}/stats/history")).await
     }
 
     /// What all containers of a project use.

@@ -8,6 +8,7 @@ use super::error::{Error, Result};
 use super::lines::Lines;
 use super::reply;
 use super::transport::{Client, request};
+use crate::api::ContainerId;
 use crate::api::event::Event;
 
 /// The node sends a comment at least every 15 s; more silence than this means it is gone.
@@ -26,7 +27,19 @@ impl Client {
     /// # Errors
     /// When the node is gone or refuses.
     pub async fn events(&self) -> Result<EventStream> {
-        let request = request::<()>(Method::GET, "/api/v1/events/stream", None)?;
+        self.stream("/api/v1/events/stream").await
+    }
+
+    /// Opens the stream of one container's events, with its figures every second.
+    ///
+    /// # Errors
+    /// As [`Client::events`].
+    pub async fn figures(&self, id: &ContainerId) -> Result<EventStream> {
+        self.stream(&format!("/api/v1/events/stream?stats=true&container_id={id}")).await
+    }
+
+    async fn stream(&self, path: &str) -> Result<EventStream> {
+        let request = request::<()>(Method::GET, path, None)?;
         let response = reply::api_ok(self.send(&self.api_host(), request).await?).await?;
         Ok(EventStream { lines: Lines::new(response.into_body(), IDLE), data: String::new() })
     }

@@ -10,6 +10,8 @@
 //! `payload` exists only where systemd needs it: on v2 and on v1's `name=systemd`. On the v1
 //! controllers of a hybrid host everything of a container sits in `<id>/`, unwritable from inside.
 
+pub mod limits;
+
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::chown;
@@ -19,8 +21,9 @@ use std::time::{Duration, Instant};
 use super::error::{Context, Error, Result};
 use crate::api::ContainerId;
 
-/// v1 controllers we use; cpuset is left alone because its groups start out empty of CPUs.
-const V1_CONTROLLERS: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "freezer", "blkio"];
+/// v1 controllers we use. A group of cpuset is made only when it is wanted, see [`limits`].
+const V1_CONTROLLERS: [&str; 7] = ["memory", "cpu", "cpuacct", "pids", "freezer", "blkio", CPUSET];
+const CPUSET: &str = "cpuset";
 /// v2 controllers switched on for containers, where the kernel offers them.
 const V2_CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
 
@@ -39,6 +42,11 @@ impl Hierarchy {
 
     fn delegated(&self) -> bool {
         self.is_v2() || self.names.iter().any(|n| n == "name=systemd")
+    }
+
+    /// Whether every container has a group here from the start.
+    fn is_eager(&self) -> bool {
+        !self.has(CPUSET) || self.names.len() > 1
     }
 
     fn has(&self, controller: &str) -> bool {
@@ -116,7 +124,7 @@ impl Cgroups {
     /// # Errors
     /// The path that could not be written.
     pub fn enter_shim_group(&self) -> Result<()> {
-        for h in &self.hierarchies {
+        for h in self.hierarchies.iter().filter(|h| h.is_eager()) {
             let node = self.node_dir(h);
             make_dir(&node)?;
             if h.is_v2() {
@@ -135,7 +143,7 @@ impl Cgroups {
     /// # Errors
     /// The path that could not be written.
     pub fn create(&self, id: &ContainerId, owner: u32) -> Result<()> {
-        for h in &self.hierarchies {
+        for h in self.hierarchies.iter().filter(|h| h.is_eager()) {
             let dir = self.container_dir(h, id);
             make_dir(&dir)?;
             if !h.delegated() {
@@ -187,6 +195,9 @@ impl Cgroups {
     pub fn place(&self, id: &ContainerId, pid: libc::pid_t, kit: bool) -> Result<()> {
         for h in self.hierarchies.iter().filter(|h| !h.is_v2()) {
             let mut dir = self.container_dir(h, id);
+            if !h.is_eager() && !dir.exists() {
+                continue;
+            }
             if h.delegated() {
                 dir.push(if kit { "payload/cowl-kit" } else { "payload" });
             }
@@ -252,6 +263,11 @@ impl Cgroups {
         fs::read_to_string(&path).at("read", &path)
     }
 
+    /// Whether a container has groups, so that it runs.
+    pub fn holds(&self, id: &ContainerId) -> bool {
+        self.v2().is_ok_and(|h| self.container_dir(h, id).exists())
+    }
+
     /// Whether `controller` sits on a v1 hierarchy here.
     pub fn is_v1(&self, controller: &str) -> bool {
         self.hierarchies.iter().any(|h| h.has(controller))
@@ -312,10 +328,11 @@ mod tests {
                     32 20 0:28 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd\n\
                     33 20 0:29 / /sys/fs/cgroup/unified rw,relatime shared:3 - cgroup2 cgroup2 rw\n";
         let found = parse_mountinfo(text);
-        assert_eq!(found.len(), 3);
-        assert!(found[0].has("memory") && !found[0].delegated());
-        assert!(found[1].delegated() && !found[1].is_v2());
-        assert!(found[2].is_v2());
+        assert_eq!(found.len(), 4);
+        assert!(found[0].has("memory") && !found[0].delegated() && found[0].is_eager());
+        assert!(!found[1].is_eager());
+        assert!(found[2].delegated() && !found[2].is_v2());
+        assert!(found[3].is_v2() && found[3].is_eager());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::cgroup::Cgroups;
 use super::error::{Context, Error, Result};
 use super::shim::protocol::{Event, Reply, Request, Status};
 use super::sys::fds;
-use super::{Config, fault, firewall, net, shares};
+use super::{Config, fault, firewall, net, net_rate, shares};
 use crate::api::{ContainerId, Settings};
 
 /// How long a shim may take to answer.
@@ -253,7 +253,9 @@ fn clear(config: &Config, id: &ContainerId, dir: &Path) -> Result<()> {
     }
     let tag = config.tag();
     Cgroups::find(&tag)?.remove(id);
-    net::remove(&net::veth_name(&tag, id));
+    let veth = net::veth_name(&tag, id);
+    net_rate::remove(&veth);
+    net::remove(&veth);
     shares::close_door(&config.run_dir, id)?;
     fs::remove_dir_all(dir).at("remove", dir)
 }

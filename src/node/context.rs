@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::bus::Bus;
 use super::fleet::Fleet;
 use super::images::Images;
+use super::limits::Shortfalls;
 use super::machine::Machine;
 use super::state::containers::ContainerRow;
 use super::state::{self, Store, addresses};
@@ -74,6 +75,8 @@ pub struct Node {
     pub samples: Samples,
     /// Shares that could not be shown.
     pub shares: super::shares::Failures,
+    /// Limits that do not hold here.
+    pub shortfalls: Shortfalls,
     /// The secret for TCP.
     pub token: OwnerToken,
     /// Says when to end.
@@ -95,6 +98,7 @@ impl Node {
             fleet: Fleet::default(),
             samples: Samples::default(),
             shares: Default::default(),
+            shortfalls: Shortfalls::default(),
             token,
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -136,6 +140,7 @@ impl Node {
         let lives = matches!(row.state, ContainerState::Running | ContainerState::Paused);
         let waits = row.state == ContainerState::Creating && row.image_id.is_none();
         let effective_settings = row.effective_settings();
+        let warnings = [row.warnings, self.shortfalls.of(&row.id)].concat();
         let status_reason = if waits { self.images.describe(&row.tier) } else { row.reason };
         Container {
             id: row.id,
@@ -174,7 +179,7 @@ impl Node {
             snapshot_count: row.snapshot_count,
             last_snapshot_at: row.last_snapshot_at,
             last_used_snapshot: row.last_used_snapshot,
-            warnings: row.warnings,
+            warnings,
         }
     }
 }

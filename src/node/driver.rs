@@ -136,6 +136,7 @@ impl Driver {
             Wish::Snapshot { alias, expires_at } => self.snapshot(alias.clone(), expires_at.clone()).await,
             Wish::DeleteSnapshot(name) => self.delete_snapshot(name.clone()).await,
             Wish::Restore(name) => self.restore(row, name.clone()).await,
+            Wish::Limit => self.limit(&row).await,
         }
     }
 
@@ -215,6 +216,8 @@ impl Driver {
                         self.next = Some(job);
                         return Ok(None);
                     }
+                    // Its start will set them.
+                    Some(job) if job.wish == Wish::Limit => job.answer(Ok(Done::State(ContainerState::Creating))),
                     Some(job) => {
                         let hint = self.node.images.describe(tier).unwrap_or_else(|| "wait until it runs".into());
                         job.answer(Err(lifecycle::refusal(self.id.as_str(), ContainerState::Creating, &hint)));
@@ -242,8 +245,11 @@ impl Driver {
         self.boot(row, by).await
     }
 
-    async fn boot(&mut self, row: ContainerRow, by: &'static str) -> Result<Done, ApiError> {
-        let boot = self.boot_parts(row);
+    async fn boot(&mut self, mut row: ContainerRow, by: &'static str) -> Result<Done, ApiError> {
+        // They may have changed while creation waited for its image.
+        let now = self.row().await?;
+        (row.settings, row.project_settings) = (now.settings, now.project_settings);
+        let boot = self.boot_parts(row.clone());
         let id = self.id;
         let status = match self.node.engine(move |m| m.start(&boot)).await {
             Ok(status) => status,
@@ -255,6 +261,7 @@ impl Driver {
             let _ = self.node.engine(move |m| m.stop(&id, Duration::ZERO)).await;
             return Err(error);
         }
+        self.check_limits(&row).await;
         shares::sync_soon(&self.node, id);
         Ok(Done::State(ContainerState::Running))
     }
@@ -375,6 +382,7 @@ impl Driver {
         }
         let event = self.node.db(move |store| store.remove_container(&id)).await?;
         self.node.bus.tell(event);
+        self.node.shortfalls.forget(&id);
         tracing::info!(container = %id, "deleted");
         Ok(Done::Deleted)
     }

@@ -102,6 +102,11 @@ impl Fleet {
         handles.iter().filter(|(_, h)| h.live.state() == state).map(|(id, h)| (*id, h.project)).collect()
     }
 
+    /// The project of a container that has a driver.
+    pub fn project_of(&self, id: &ContainerId) -> Option<ProjectId> {
+        Some(self.handles.read().unwrap_or_else(PoisonError::into_inner).get(id)?.project)
+    }
+
     /// For a driver that ends.
     pub fn remove(&self, id: &ContainerId) {
         self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(id);

@@ -51,6 +51,8 @@ pub enum Wish {
     DeleteSnapshot(String),
     /// Put the disk back to a snapshot, by name or alias.
     Restore(String),
+    /// Make the limits of its settings hold, which may have changed.
+    Limit,
 }
 
 /// What a driver answers.
@@ -91,13 +93,15 @@ pub fn admit(state: ContainerState, wish: &Wish) -> Verdict {
         (S::Deleting | S::Deleted, _) => Refuse("it is going away"),
         (_, Wish::Delete) => Go,
         (S::Creating | S::Copying, Wish::Create) => Go,
+        // Its start will set them.
+        (S::Creating | S::Copying, Wish::Limit) => Already,
         (S::Creating | S::Copying, _) => Refuse("wait until it runs"),
         (_, Wish::Create) => Already,
         (S::Stopped | S::Asleep, Wish::Boot) => Go,
         (_, Wish::Boot) => Already,
         (S::Running | S::Paused, Wish::Halt) => Go,
         (_, Wish::Halt) => Already,
-        (_, Wish::Snapshot { .. } | Wish::DeleteSnapshot(_) | Wish::Restore(_)) => Go,
+        (_, Wish::Snapshot { .. } | Wish::DeleteSnapshot(_) | Wish::Restore(_) | Wish::Limit) => Go,
         (_, Wish::Operate(operation)) => operate(state, *operation),
     }
 }

@@ -9,6 +9,7 @@ pub mod driver;
 pub mod fleet;
 pub mod images;
 pub mod lifecycle;
+pub mod limits;
 pub mod machine;
 pub mod network;
 pub mod options;

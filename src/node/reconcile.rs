@@ -26,6 +26,7 @@ use super::state::containers::ContainerRow;
 use super::state::journal::{Kind, Operation};
 use super::state::transitions::Transition;
 use crate::api::container::ContainerState;
+use crate::api::settings::Limits;
 use crate::api::{ApiError, ContainerId, ProjectId};
 use crate::engine::shim::protocol::Status;
 
@@ -168,6 +169,9 @@ async fn settle(node: &Arc<Node>, facts: Facts<'_>, work: &mut Work) -> Result<(
         tracing::info!(container = %id, name = row.name, state = %row.state, "adopted");
     }
     node.drive(&row, watch);
+    if facts.shim.is_some() && plan.then == Then::Rest && row.effective_settings().limits != Limits::default() {
+        node.enqueue(&id, Wish::Limit, None)?;
+    }
     match plan.then {
         Then::Rest => {}
         Then::Boot => work.boot.push(id),

@@ -128,6 +128,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let listen = tls.local_addr().map_err(at(&options.run_dir))?;
     let place = place(&store, &options, listen, claim.network, hint.into_iter().collect())?;
     let config = config(&options, claim.network)?;
+    let tag = config.tag();
     // The address comes into being with the first container; binding it needs no interface.
     let gateway = SocketAddr::from((GATEWAY, 0));
     let resolver = Resolver::bind(DnsConfig::new(gateway, place.domains.clone(), GATEWAY)).map_err(StartError::Dns)?;
@@ -153,7 +154,8 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     node.tasks.spawn(reconcile::resume(Arc::clone(&node), work));
     node.tasks.spawn(snapshots::sweep(Arc::clone(&node)));
     node.tasks.spawn(super::shares::sweep(Arc::clone(&node)));
-    node.tasks.spawn(stats::stream(Arc::clone(&node)));
+    node.tasks.spawn(stats::sampler::run(Arc::clone(&node)));
+    node.tasks.spawn(stats::sampler::listen_to_kernel(Arc::clone(&node), tag));
     tracing::info!(
         server = node.place.server_name,
         api = node.place.api_url(),

@@ -1,27 +1,30 @@
-//! Figures: what containers and the box use. Sampled when somebody asks, or every second while
-//! somebody listens; never otherwise.
+//! Figures: what containers and the box use. Sampled when somebody asks, and by the [`sampler`].
+
+pub mod history;
+pub mod hits;
+pub mod sampler;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::history::History;
+use self::hits::Hits;
 use super::Node;
 use super::driver::failure;
 use super::machine::Tree;
 use super::state::addresses;
 use super::state::containers::ContainerRow;
-use super::state::events::NewEvent;
 use crate::api::container::{
     ContainerState, ContainerStats, CpuStats, DiskStats, DiskUsage, MemoryStats, NetworkAddress, NetworkCounters,
     NetworkStats,
 };
+use crate::api::history::StatsHistory;
 use crate::api::server::HostStats;
 use crate::api::{ApiError, ContainerId};
 use crate::engine::stats::Usage;
 
-/// Between two samples for listeners.
-const EVERY: Duration = Duration::from_secs(1);
 /// Between the two samples of a share of CPU when there is no recent one.
 const SHORT: Duration = Duration::from_millis(100);
 /// How old an earlier sample may be to compare with.
@@ -38,6 +41,8 @@ pub struct Samples {
     disks: Mutex<HashMap<ContainerId, (Instant, u64)>>,
     sizing: Mutex<HashSet<ContainerId>>,
     host: Mutex<Option<(Instant, CpuTimes)>>,
+    history: Mutex<History>,
+    hits: Mutex<Hits>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -93,7 +98,9 @@ impl Node {
         let host = memory();
         let sample = if lives { self.sample(row.id).await? } else { None };
         let disk = self.disk_stats(row.id).await;
-        let cores = cores();
+        let limits = row.effective_settings().limits;
+        let cores = limits.cpu.map_or(f64::from(cores()), |limit| limit.min(f64::from(cores())));
+        let memory_total = limits.memory.map_or(host.total, |limit| limit.0.min(host.total));
         Ok(ContainerStats {
             id: row.id,
             project_id: row.project_id,
@@ -105,13 +112,13 @@ impl Node {
             started_at: row.started_at.unwrap_or_default(),
             cpu: sample.map(|(usage, percent)| CpuStats {
                 usage: usage.cpu_usec.saturating_mul(1000),
-                allocated_time: u64::from(cores) * 1_000_000_000,
+                allocated_time: (cores * 1e9) as u64,
                 usage_percent: percent,
             }),
             memory: sample.map(|(usage, _)| MemoryStats {
                 usage: usage.memory,
-                total: host.total,
-                usage_percent: if host.total > 0 { usage.memory as f64 / host.total as f64 * 100.0 } else { 0.0 },
+                total: memory_total,
+                usage_percent: if memory_total > 0 { usage.memory as f64 / memory_total as f64 * 100.0 } else { 0.0 },
                 usage_peak: usage.memory_peak,
                 swap_usage: usage.swap,
                 swap_usage_peak: usage.swap,
@@ -126,6 +133,13 @@ impl Node {
                 .collect(),
             processing_time: format!("{:.1}ms", begun.elapsed().as_secs_f64() * 1000.0),
         })
+    }
+
+    /// What a container used over the last hour, or in seconds over the last watched minute.
+    pub fn stats_history(&self, id: ContainerId, fast: bool) -> StatsHistory {
+        let points = lock(&self.samples.history).of(&id, fast);
+        let interval_s = if fast { 1 } else { history::SLOW.as_secs() };
+        StatsHistory { id, interval_s, points: points.iter().map(history::Point::shown).collect() }
     }
 
     /// Counters of a running container and its share of CPU; `None` when it ended meanwhile.
@@ -154,9 +168,17 @@ impl Node {
         Ok(Some((now, percent)))
     }
 
-    /// The disk's size, as counted within the last half minute; 0 while the first count is slow.
+    /// What a container takes on disk beyond its image, of what it may take. Without quotas it is
+    /// the size of all it refers to, as counted within the last half minute; 0 while the first count
+    /// is slow.
     async fn disk_stats(self: &Arc<Self>, id: ContainerId) -> DiskStats {
-        let total = self.engine(|m| m.usage()).await.map_or(0, |usage| usage.total);
+        let (pool, counted) =
+            self.engine(move |m| Ok((m.usage(), m.disk_use(&id)))).await.unwrap_or((Ok(Default::default()), None));
+        let total = pool.map_or(0, |usage| usage.total);
+        if let Some(now) = counted {
+            let total = now.limit.map_or(total, |limit| limit.min(total));
+            return DiskStats { root: DiskUsage { total, usage: now.used } };
+        }
         let kept = lock(&self.samples.disks).get(&id).copied();
         let usage = match kept {
             Some((at, bytes)) if at.elapsed() < DISK_AGE => bytes,
@@ -196,60 +218,6 @@ fn network(usage: &Usage, address: String) -> NetworkStats {
         state: "up".into(),
         kind: "broadcast".into(),
     }
-}
-
-/// Streams every running container's figures once a second while somebody listens, until the node
-/// ends.
-pub async fn stream(node: Arc<Node>) {
-    loop {
-        tokio::select! {
-            () = node.shutdown.cancelled() => return,
-            () = node.bus.until_stats_are_wanted() => {}
-        }
-        let mut before: HashMap<ContainerId, (Instant, Usage)> = HashMap::new();
-        let mut tick = tokio::time::interval(EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while node.bus.stats_are_wanted() {
-            tokio::select! {
-                () = node.shutdown.cancelled() => return,
-                _ = tick.tick() => before = sample_all(&node, before).await,
-            }
-        }
-    }
-}
-
-async fn sample_all(
-    node: &Arc<Node>,
-    before: HashMap<ContainerId, (Instant, Usage)>,
-) -> HashMap<ContainerId, (Instant, Usage)> {
-    let running = node.fleet.in_state(ContainerState::Running);
-    let read = node
-        .engine(move |m| {
-            Ok(running
-                .into_iter()
-                .filter_map(|(id, project)| m.counters(&id).ok().map(|usage| (id, project, Instant::now(), usage)))
-                .collect::<Vec<_>>())
-        })
-        .await
-        .unwrap_or_default();
-    let mut after = HashMap::new();
-    for (id, project, at, usage) in read {
-        if let Some((then, earlier)) = before.get(&id) {
-            let between = at.duration_since(*then);
-            let rate = |now: u64, was: u64| (now.saturating_sub(was) as f64 / between.as_secs_f64()).round() as u64;
-            let data = serde_json::json!({
-                "id": id,
-                "cpu_percent": cpu_percent(earlier, &usage, between),
-                "memory": usage.memory,
-                "rx_bytes_per_s": rate(usage.rx_bytes, earlier.rx_bytes),
-                "tx_bytes_per_s": rate(usage.tx_bytes, earlier.tx_bytes),
-                "tasks": usage.tasks,
-            });
-            node.bus.tell_stats(NewEvent::container("container.stats", project, id, data).stamp());
-        }
-        after.insert(id, (at, usage));
-    }
-    after
 }
 
 /// Number of cores the node may use.

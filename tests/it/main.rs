@@ -17,6 +17,7 @@ mod endings;
 mod files;
 mod first_run;
 mod inside;
+mod limits;
 mod proxy;
 mod shares;
 mod snapshots;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         crashes::all(),
         files::all(),
         inside::all(),
+        limits::all(),
         proxy::all(),
         shares::all(),
         snapshots::all(),

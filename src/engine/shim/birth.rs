@@ -8,10 +8,11 @@ use super::lease::WIDTH;
 use super::mounts::Mounts;
 use super::stage::{Channel, Message};
 use crate::engine::cgroup::Cgroups;
+use crate::engine::cgroup::limits::{Groups, Shortfall};
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::launch::ShimSpec;
-use crate::engine::net;
 use crate::engine::sys::process::{self, Forked, Process};
+use crate::engine::{limits, net, net_rate};
 
 /// A booting machine as its shim holds it.
 pub struct Machine {
@@ -39,6 +40,8 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
 pub fn bear(spec: &ShimSpec, cgroups: &Cgroups, base: u32) -> Result<Machine> {
     let id = &spec.container.id;
     cgroups.create(id, base)?;
+    let limits = &spec.container.settings.limits;
+    tell(spec, cgroups.limit(id, limits, spec.root.path(), Groups::Fresh));
     let (ours, theirs) = Channel::pair()?;
     let payload = cgroups.open_payload(id)?;
     let init = match process::fork(NAMESPACES, Some(payload.as_fd())).context(|| "make the namespaces".into())? {
@@ -72,6 +75,7 @@ fn furnish(
     let open = |name: &str| File::open(proc(name)).context(|| format!("open {name}"));
     let (userns, netns) = (open("ns/user")?, open("ns/net")?);
     net::create(&spec.veth(), netns.as_fd(), spec.container.address)?;
+    tell(spec, limits::network(&spec.veth(), &spec.container.settings.limits, Groups::Fresh));
     let mounts = Mounts::make(spec, &userns, base)?;
     channel.send(&Message::Mounts, &mounts.fds())?;
     let inside = channel.expect(&Message::Inside, 2)?;
@@ -80,8 +84,16 @@ fn furnish(
     Ok((console, notify, netns))
 }
 
+/// Notes limits that do not hold in the shim's log; the node finds out for itself and warns.
+fn tell(spec: &ShimSpec, short: Vec<Shortfall>) {
+    for Shortfall { field, says } in short {
+        eprintln!("cowl shim {}: limit {field} does not hold: {says}", spec.container.id);
+    }
+}
+
 /// Removes what a birth made outside the container's own namespaces.
 pub fn bury(spec: &ShimSpec, cgroups: &Cgroups) {
     cgroups.remove(&spec.container.id);
+    net_rate::remove(&spec.veth());
     net::remove(&spec.veth());
 }

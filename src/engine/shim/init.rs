@@ -20,6 +20,7 @@ use rustix::mount::{
 
 use super::sandbox;
 use super::stage::{Channel, Message};
+use crate::engine::cgroup::limits;
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::launch::{Root, ShimSpec};
 use crate::engine::net;
@@ -69,7 +70,7 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
 
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context(|| "make the host's mounts private".into())?;
-    let made = Made::make()?;
+    let made = Made::make(limits::memory(&spec.container.settings.limits))?;
     enter(&root)?;
     if let Some(usr) = usr {
         attach(&usr, "/usr")?;
@@ -132,7 +133,8 @@ struct Made {
 }
 
 impl Made {
-    fn make() -> Result<Self> {
+    /// `memory` is what the container may use, in bytes; no file system in memory may take all of it.
+    fn make(memory: u64) -> Result<Self> {
         let nosuid = MountAttrFlags::MOUNT_ATTR_NOSUID;
         let nodev = MountAttrFlags::MOUNT_ATTR_NODEV;
         let plain = nosuid | nodev | MountAttrFlags::MOUNT_ATTR_NOEXEC;
@@ -149,8 +151,12 @@ impl Made {
                     nosuid | MountAttrFlags::MOUNT_ATTR_NOEXEC,
                 )?,
             ),
-            ("/dev/shm", file_system("tmpfs", &["mode=1777"], nosuid | nodev)?),
-            ("/run", file_system("tmpfs", &["mode=0755", "size=20%", "nr_inodes=800k"], nosuid | nodev)?),
+            ("/dev/shm", file_system("tmpfs", &["mode=1777", &format!("size={}", memory / 2)], nosuid | nodev)?),
+            ("/run", {
+                // The share that systemd gives /run of the machine's memory.
+                let size = format!("size={}", memory / 5);
+                file_system("tmpfs", &["mode=0755", &size, "nr_inodes=800k"], nosuid | nodev)?
+            }),
             // Masks on /proc forbid mounting a proc in nested user namespaces; a second, unmasked
             // pair where only root looks allows it again (LXC's trick).
             ("/dev/.nest/proc", file_system("proc", &[], plain)?),

@@ -48,9 +48,10 @@ impl Pool {
         }
         let template = self.template(image_id)?;
         match btrfs::snapshot(&template, &disk) {
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            other => other.context(|| format!("make the disk of container {id}")),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            other => other.context(|| format!("make the disk of container {id}"))?,
         }
+        self.quotas.adopt(id, &disk).map(drop)
     }
 
     /// The container's subvolume.
@@ -72,7 +73,10 @@ impl Pool {
         fault::step("delete the disk");
         remove(&self.disk(id))?;
         fault::step("commit the deletion of the disk");
-        self.commit()
+        self.commit()?;
+        // Groups of earlier deletions; the kernel frees this disk in its own time.
+        self.quotas.sweep(|| self.disks())?;
+        Ok(())
     }
 
     /// Ids of all disks in the pool.
@@ -142,6 +146,7 @@ impl Pool {
         }
         let fresh = Scratch::new(self.temporary("restore"));
         btrfs::snapshot(&source, fresh.path()).context(|| format!("copy snapshot {name}"))?;
+        self.quotas.adopt(id, fresh.path())?;
         let made_safety = match self.create_snapshot(id, safety) {
             Ok(()) => true,
             Err(Error::Exists(_)) => false,

@@ -33,7 +33,7 @@ mod owners;
 pub mod pool;
 pub mod size;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod transfer;
 mod tree;
 pub mod view;

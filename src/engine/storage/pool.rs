@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::backing::{self, Backing, Kind};
 use crate::engine::Config;
 use crate::engine::error::{Context, Error, Result};
+use crate::engine::quota::Quotas;
 use crate::engine::sys::btrfs;
 
 pub use super::image::BuiltImage;
@@ -24,6 +25,7 @@ pub type FirstBoot = Box<dyn Fn(&Path) -> Result<()> + Send + Sync>;
 pub struct Pool {
     pub(super) root: PathBuf,
     pub(super) first_boot: Option<FirstBoot>,
+    pub(super) quotas: Quotas,
     backing: Backing,
 }
 
@@ -58,7 +60,8 @@ impl Pool {
             fs::create_dir_all(root.join(room)).at("create", &root.join(room))?;
         }
         check_layout(&root)?;
-        let pool = Pool { root, first_boot: None, backing };
+        let quotas = Quotas::open(&root, backing.kind == Kind::Loop)?;
+        let pool = Pool { root, first_boot: None, quotas, backing };
         pool.sweep()?;
         Ok(pool)
     }
@@ -80,6 +83,11 @@ impl Pool {
             Kind::Loop => "loop",
             Kind::Btrfs => "btrfs",
         }
+    }
+
+    /// What containers may take of it.
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// Space.
@@ -120,6 +128,7 @@ impl Pool {
         for name in names(&self.root.join("tmp"))? {
             remove(&self.root.join("tmp").join(name))?;
         }
+        self.quotas.sweep(|| self.disks())?;
         self.sweep_images()
     }
 }

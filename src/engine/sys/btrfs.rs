@@ -332,6 +332,134 @@ pub fn info(path: &Path) -> io::Result<Info> {
     })
 }
 
+/// `struct btrfs_ioctl_qgroup_limit_args` with its `struct btrfs_qgroup_limit`.
+#[repr(C)]
+struct GroupLimit {
+    group: u64,
+    flags: u64,
+    max_referenced: u64,
+    max_exclusive: u64,
+    reserved: [u64; 2],
+}
+
+/// `struct btrfs_ioctl_quota_ctl_args`, `..._qgroup_create_args`: two words.
+type Pair = [u64; 2];
+/// `struct btrfs_ioctl_qgroup_assign_args`: assign or not, source, destination.
+type Triple = [u64; 3];
+/// `struct btrfs_ioctl_fs_info_args`; the UUID lies behind two words.
+type FsInfo = [u8; 1024];
+
+const IOC_FS_INFO: u64 = request(READ, 31, size_of::<FsInfo>());
+const IOC_QUOTA_CTL: u64 = request(READ | WRITE, 40, size_of::<Pair>());
+const IOC_QGROUP_ASSIGN: u64 = request(WRITE, 41, size_of::<Triple>());
+const IOC_QGROUP_CREATE: u64 = request(WRITE, 42, size_of::<Pair>());
+const IOC_QGROUP_LIMIT: u64 = request(READ, 43, size_of::<GroupLimit>());
+/// `BTRFS_QUOTA_CTL_ENABLE_SIMPLE_QUOTA`, Linux 6.7.
+const ENABLE_SIMPLE: u64 = 4;
+/// `BTRFS_QGROUP_LIMIT_MAX_RFER`.
+const LIMIT_REFERENCED: u64 = 1;
+/// Item in the root tree: a subvolume.
+const ROOT_ITEM: u32 = 132;
+
+/// UUID of the file system that holds a directory, as it is named below `/sys/fs/btrfs`.
+///
+/// # Errors
+/// `ENOTTY` on another file system.
+pub fn file_system(dir: &Path) -> io::Result<String> {
+    let dir = open_dir(dir)?;
+    let mut info: FsInfo = [0; 1024];
+    // SAFETY: the request's size equals `FsInfo`, an array of bytes that lives across the call.
+    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_FS_INFO as _, info.as_mut_ptr()) };
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut text = String::with_capacity(36);
+    for (i, byte) in info[16..32].iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    Ok(text)
+}
+
+/// Turns simple quotas on for a whole file system; what was written before does not count.
+///
+/// # Errors
+/// `EINVAL` before Linux 6.7 and while quotas of the other kind are on.
+pub fn enable_simple_quotas(dir: &Path) -> io::Result<()> {
+    let mut args: Pair = [ENABLE_SIMPLE, 0];
+    let dir = open_dir(dir)?;
+    // SAFETY: the request's size equals `Pair`, integers that live across the call.
+    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_QUOTA_CTL as _, args.as_mut_ptr()) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes a quota group, or with `make` false removes it.
+///
+/// # Errors
+/// `EEXIST`, `ENOENT`; `EBUSY` for one that has members; `ENOTCONN` with quotas off.
+pub fn quota_group(dir: &Path, group: u64, make: bool) -> io::Result<()> {
+    let args: Pair = [make.into(), group];
+    let dir = open_dir(dir)?;
+    // SAFETY: the request's size equals `Pair`, integers the kernel only reads.
+    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_QGROUP_CREATE as _, args.as_ptr()) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes quota group `member` part of `group`, of a higher level.
+///
+/// # Errors
+/// `EEXIST` when it is so already; `EINVAL` when one of them does not exist.
+pub fn join_quota_group(dir: &Path, member: u64, group: u64) -> io::Result<()> {
+    let args: Triple = [1, member, group];
+    let dir = open_dir(dir)?;
+    // SAFETY: the request's size equals `Triple`, integers the kernel only reads.
+    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_QGROUP_ASSIGN as _, args.as_ptr()) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Limits what a quota group may refer to, in bytes; `None` is no limit.
+///
+/// # Errors
+/// `ENOENT` without that group.
+pub fn limit_quota_group(dir: &Path, group: u64, bytes: Option<u64>) -> io::Result<()> {
+    // All ones clears a limit.
+    let max_referenced = bytes.unwrap_or(u64::MAX);
+    let args = GroupLimit { group, flags: LIMIT_REFERENCED, max_referenced, max_exclusive: 0, reserved: [0; 2] };
+    let dir = open_dir(dir)?;
+    // SAFETY: the request's size equals `GroupLimit`, integers the kernel only reads.
+    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_QGROUP_LIMIT as _, &raw const args) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether a subvolume of this id exists, be it on its way out.
+///
+/// # Errors
+/// When the file system cannot be asked.
+pub fn subvolume_exists(dir: &Path, id: u64) -> io::Result<bool> {
+    let dir = open_dir(dir)?;
+    let mut args = SearchArgs {
+        tree_id: ROOT_TREE,
+        min_objectid: id,
+        max_objectid: id,
+        min_offset: 0,
+        max_offset: u64::MAX,
+        min_transid: 0,
+        max_transid: u64::MAX,
+        min_type: ROOT_ITEM,
+        max_type: ROOT_ITEM,
+        nr_items: 1,
+        unused: 0,
+        unused_tail: [0; 4],
+        buf: [0; 4096 - 104],
+    };
+    // SAFETY: as in `children`: the request's size equals `SearchArgs`, plain old data that outlives
+    // the call and bounds what the kernel writes.
+    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_TREE_SEARCH as _, &raw mut args) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(args.nr_items > 0) }
+}
+
 fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
 }

@@ -8,8 +8,9 @@ use super::extract::{Asked, Body, Params, container_id, project_id};
 use super::reply::{Failure, Reply, created, ok};
 use super::{NodeState, checks, put_or_patch};
 use crate::api::container::{Container, ContainerList, ContainerStats, CreateContainer, StatusLog, UpdateContainer};
-use crate::api::envelope::Pagination;
-use crate::api::{ProjectId, names};
+use crate::api::envelope::{FieldError, Pagination};
+use crate::api::history::StatsHistory;
+use crate::api::{ApiError, ProjectId, names};
 use crate::node::lifecycle::Wish;
 use crate::node::state::containers::SORT;
 
@@ -20,6 +21,7 @@ pub fn router() -> Router<NodeState> {
         .route("/api/v1/projects/{id}/containers", get(list_of_project).post(create))
         .route("/api/v1/containers/{id}", put_or_patch(update).get(one).delete(remove))
         .route("/api/v1/containers/{id}/stats", get(stats))
+        .route("/api/v1/containers/{id}/stats/history", get(stats_history))
         .route("/api/v1/containers/{id}/status-logs", get(status_logs))
 }
 
@@ -81,8 +83,12 @@ async fn update(
 ) -> Reply<Container> {
     let id = container_id(&id)?;
     let change = checks::container_update(body.value)?;
+    let limits = change.settings.is_some();
     let (row, events) = node.db(move |store| store.update_container(&id, &change)).await?;
     node.bus.tell_all(events);
+    if limits {
+        node.apply_settings(&id).await;
+    }
     ok("Container updated", node.present(row))
 }
 
@@ -96,6 +102,17 @@ async fn stats(State(node): State<NodeState>, Params(id): Params<String>) -> Rep
     let id = container_id(&id)?;
     let row = node.db(move |store| store.container(&id)).await?;
     ok("Container statistics", node.container_stats(row).await?)
+}
+
+async fn stats_history(State(node): State<NodeState>, Params(id): Params<String>, asked: Asked) -> Reply<StatsHistory> {
+    let id = container_id(&id)?;
+    let fast = match asked.get("interval") {
+        None | Some("30") => false,
+        Some("1") => true,
+        Some(_) => return Err(ApiError::from(FieldError::new("/interval", "must be 1 or 30 seconds")).into()),
+    };
+    node.db(move |store| store.container(&id)).await?;
+    ok("Container statistics of the last hour", node.stats_history(id, fast))
 }
 
 /// `data` of the status logs.

@@ -67,8 +67,12 @@ async fn update(
         names::project_alias(alias)?;
     }
     change.color = change.color.as_deref().map(names::color).transpose()?;
-    let (project, event) = node.db(move |store| store.update_project(&id, &change)).await?;
+    let limits = change.settings.is_some();
+    let (mut project, event) = node.db(move |store| store.update_project(&id, &change)).await?;
     node.bus.tell(event);
+    if limits {
+        project.warnings = node.apply_project_settings(id).await?;
+    }
     ok("Project updated", project)
 }
 

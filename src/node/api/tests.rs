@@ -415,7 +415,7 @@ async fn the_event_stream_tells_what_happens_and_figures_when_asked() {
     let c = Client::of(&b).await;
     let project = c.project("demo").await;
     let id = c.running(&project, "web").await;
-    c.node.tasks.spawn(crate::node::stats::stream(Arc::clone(&c.node)));
+    c.node.tasks.spawn(crate::node::stats::sampler::run(Arc::clone(&c.node)));
     let mut request =
         Request::get(format!("/api/v1/events/stream?stats=true&container_id={id}")).body(Body::empty()).unwrap();
     request.extensions_mut().insert(Peer::Unix { uid: 0, gid: 0, pid: None });
@@ -487,4 +487,33 @@ async fn a_failed_image_build_fails_the_container_and_can_be_retried() {
     assert_eq!(c.send("POST", "/api/v1/images", json!({ "name": "debian/13" })).await.0, 200);
     assert_eq!(c.send("POST", &format!("/api/v1/containers/{id}/start"), None).await.0, 200);
     assert_eq!(c.send("POST", "/api/v1/images/ubuntu/build", None).await.0, 404);
+}
+
+#[tokio::test]
+async fn changed_limits_reach_the_machine_at_once_and_what_it_lacks_is_a_warning() {
+    let b = TestBox::new();
+    let c = Client::of(&b).await;
+    let project = c.project("demo").await;
+    let id = c.running(&project, "web").await;
+    let path = format!("/api/v1/containers/{id}");
+    let limits = |b: &TestBox| b.machine.world().limits[&id.parse().unwrap()].clone();
+    let body = json!({ "settings": { "limits": { "memory": "512M", "memory_high": "256M" } } });
+    let (status, reply) = c.send("PATCH", &path, Some(body)).await;
+    assert_eq!((status, limits(&b).memory.map(|s| s.0)), (200, Some(512 << 20)));
+    let warning = &reply["warnings"][0];
+    assert!(warning["message"].as_str().unwrap().starts_with("settings.limits.memory_high does not hold"), "{reply}");
+
+    // What a container leaves open is its project's; a change of that reaches it too.
+    let body = json!({ "settings": { "limits": { "pids": 500, "memory": "1G" } } });
+    let (status, reply) = c.send("PATCH", &format!("/api/v1/projects/{project}"), Some(body)).await;
+    assert_eq!((status, limits(&b).pids, limits(&b).memory.map(|s| s.0)), (200, Some(500), Some(512 << 20)));
+    assert!(reply["warnings"][0]["message"].as_str().unwrap().starts_with("web: "), "{reply}");
+
+    let (_, reply) = c.send("PATCH", &path, Some(json!({ "settings": null }))).await;
+    assert_eq!((limits(&b).memory.map(|s| s.0), &reply["warnings"]), (Some(1 << 30), &json!([])));
+    let (status, reply) = c.send("PATCH", &path, Some(json!({ "settings": { "limits": { "pids": 1 } } }))).await;
+    assert_eq!((status, &reply["data"][0]["instancePath"]), (400, &json!("/settings/limits/pids")), "{reply}");
+    let history = c.get(&format!("{path}/stats/history")).await;
+    assert_eq!((&history["interval_s"], &history["points"]), (&json!(30), &json!([])));
+    assert_eq!(c.send("GET", &format!("{path}/stats/history?interval=7"), None).await.0, 400);
 }

@@ -16,6 +16,9 @@ use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
+use crate::api::settings::Limits;
+use crate::engine::cgroup::limits::Shortfall;
+use crate::engine::quota::DiskUse;
 use crate::engine::shim::protocol::{Event, Outcome, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
@@ -57,6 +60,8 @@ pub(crate) struct World {
     pub snapshots: BTreeMap<(ContainerId, String), String>,
     /// Running containers and whether they are frozen.
     pub running: BTreeMap<ContainerId, Status>,
+    /// Limits set last.
+    pub limits: BTreeMap<ContainerId, Limits>,
     /// Tiers that are built.
     pub images: BTreeSet<String>,
     /// Error of the next call of a method.
@@ -295,6 +300,21 @@ impl Machine for Fake {
             tx_bytes: n * 20,
             ..Default::default()
         })
+    }
+
+    fn all_counters(&self, ids: &[ContainerId]) -> Vec<(ContainerId, Usage)> {
+        ids.iter().filter_map(|id| Some((*id, self.counters(id).ok()?))).collect()
+    }
+
+    fn disk_use(&self, _id: &ContainerId) -> Option<DiskUse> {
+        None
+    }
+
+    fn limit(&self, id: &ContainerId, limits: &Limits) -> Result<Vec<Shortfall>> {
+        let mut world = self.step("limit", id)?;
+        world.limits.insert(*id, limits.clone());
+        // This machine's kernel slows nothing down.
+        Ok(limits.memory_high.map(|_| Shortfall::new("memory_high", "not here")).into_iter().collect())
     }
 
     fn list(&self, _tree: &Tree, path: &str) -> Result<Listing> {

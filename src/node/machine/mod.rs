@@ -21,9 +21,12 @@ use tokio::sync::mpsc;
 
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
+use crate::api::settings::Limits;
 use crate::api::{ContainerId, Settings};
 use crate::engine::Result;
 use crate::engine::shares::Share;
+use crate::engine::cgroup::limits::Shortfall;
+use crate::engine::quota::DiskUse;
 use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
@@ -83,6 +86,12 @@ pub trait Machine: Send + Sync + 'static {
     fn pool_root(&self) -> PathBuf;
     fn pool_kind(&self) -> &'static str;
     fn counters(&self, id: &ContainerId) -> Result<Usage>;
+    /// Counters of those of these containers that run.
+    fn all_counters(&self, ids: &[ContainerId]) -> Vec<(ContainerId, Usage)>;
+    /// What a container, running or not, takes on disk; `None` when nobody counts.
+    fn disk_use(&self, id: &ContainerId) -> Option<DiskUse>;
+    /// Makes limits hold, at once where it runs; gives those that cannot.
+    fn limit(&self, id: &ContainerId, limits: &Limits) -> Result<Vec<Shortfall>>;
     fn list(&self, tree: &Tree, path: &str) -> Result<Listing>;
     fn stat(&self, tree: &Tree, path: &str) -> Result<Stat>;
     fn open_file(&self, tree: &Tree, path: &str) -> Result<File>;

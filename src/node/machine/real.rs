@@ -13,13 +13,17 @@ use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
+use crate::api::settings::Limits;
+use crate::engine::cgroup::Cgroups;
+use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::fault;
 use crate::engine::launch::{self, ContainerSpec};
+use crate::engine::quota::DiskUse;
 use crate::engine::shares::{self, Share};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
-use crate::engine::stats::{self, Usage};
+use crate::engine::stats::{Interfaces, Meter, Usage};
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
-use crate::engine::{self, Config, Result};
+use crate::engine::{self, Config, Result, limits};
 
 /// The engine with its configuration and its open pool.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct Real {
     pool: Pool,
     /// Where the pool keeps this node's kit; an executable is copied and hashed only once.
     kit_dir: PathBuf,
+    cgroups: Cgroups,
+    meter: Meter,
 }
 
 impl Real {
@@ -38,7 +44,10 @@ impl Real {
     pub fn open(config: Config) -> Result<Self> {
         let pool = engine::open_pool(&config)?;
         let kit_dir = pool.install_kit(&config.kit_exe)?;
-        Ok(Self { config, pool, kit_dir })
+        let (tag, quotas) = (config.tag(), pool.quotas().clone());
+        let cgroups = Cgroups::find(&tag)?;
+        let meter = Meter::new(cgroups.clone(), tag, quotas);
+        Ok(Self { config, pool, kit_dir, cgroups, meter })
     }
 
     fn path(&self, tree: &Tree) -> PathBuf {
@@ -68,6 +77,8 @@ impl Machine for Real {
         fault::step("start");
         let disk = self.pool.disk(&boot.id);
         let lower_usr = self.pool.lower_usr(&disk)?;
+        // What falls short is asked for, and told, once it runs.
+        limits::disk(self.pool.quotas(), &boot.id, &disk, &boot.settings.limits)?;
         let kit_dir = boot.kit.then(|| self.kit_dir.clone());
         let spec = ContainerSpec {
             id: boot.id,
@@ -156,7 +167,27 @@ impl Machine for Real {
     }
 
     fn counters(&self, id: &ContainerId) -> Result<Usage> {
-        stats::read(&self.config, id)
+        self.meter.read(id, &Interfaces::read())
+    }
+
+    fn all_counters(&self, ids: &[ContainerId]) -> Vec<(ContainerId, Usage)> {
+        let interfaces = Interfaces::read();
+        ids.iter().filter_map(|id| Some((*id, self.meter.read(id, &interfaces).ok()?))).collect()
+    }
+
+    fn disk_use(&self, id: &ContainerId) -> Option<DiskUse> {
+        self.pool.quotas().usage(id)
+    }
+
+    fn limit(&self, id: &ContainerId, limits: &Limits) -> Result<Vec<Shortfall>> {
+        let (quotas, disk) = (self.pool.quotas(), self.pool.disk(id));
+        if self.cgroups.holds(id) {
+            limits::apply(&self.cgroups, &self.config.tag(), quotas, id, &disk, limits)
+        } else if disk.exists() {
+            limits::disk(quotas, id, &disk, limits)
+        } else {
+            Ok(Vec::new())
+        }
     }
 
     fn list(&self, tree: &Tree, path: &str) -> Result<Listing> {

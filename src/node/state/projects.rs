@@ -22,6 +22,7 @@ fn from_row(row: &Row<'_>, owner: &str) -> rusqlite::Result<Project> {
         is_default: row.get("is_default")?,
         realm_ids: Vec::new(),
         settings: json(row, "settings")?,
+        warnings: Vec::new(),
         created_at: row.get("created_at")?,
         updated_at: row.get("updated_at")?,
     })

@@ -27,6 +27,7 @@ pub fn project() -> Project {
         max_containers: None,
         is_default: true,
         realm_ids: Vec::new(),
+        warnings: Vec::new(),
         settings: Default::default(),
         created_at: "2026-11-20T12:00:00Z".into(),
         updated_at: "2026-11-20T12:00:00Z".into(),

@@ -153,7 +153,10 @@ fn named_by_tags() -> Vec<String> {
     let mut left = Vec::new();
     for tag in tags {
         let veth = format!("cw{tag}");
-        left.extend(links.lines().filter(|l| l.starts_with(&veth)).map(|l| format!("interface {l}")));
+        // What an interface's rate limit hangs on.
+        let ifb = format!("ci{tag}");
+        let ours = |l: &&str| l.starts_with(&veth) || l.starts_with(&ifb);
+        left.extend(links.lines().filter(ours).map(|l| format!("interface {l}")));
         let table = format!("cowl_{tag}");
         left.extend(tables.lines().filter(|l| l.ends_with(&table)).map(|l| format!("firewall {l}")));
         let groups = roots.iter().map(|r| r.join(format!("cowl-{tag}"))).filter(|g| g.exists());
