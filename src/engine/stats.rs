@@ -35,11 +35,7 @@ pub struct Usage {
 pub fn read(config: &Config, id: &ContainerId) -> Result<Usage> {
     let tag = config.tag();
     let cgroups = Cgroups::find(&tag)?;
-    let cpu_usec = if cgroups.is_v1("cpuacct") {
-        number(&cgroups.read(id, "cpuacct", "cpuacct.usage", "")?) / 1000
-    } else {
-        keyed(&cgroups.read(id, "cpuacct", "", "cpu.stat")?, "usage_usec")
-    };
+    let cpu_usec = cpu(&cgroups, id)?;
     let charged = cgroups.read(id, "memory", "memory.usage_in_bytes", "memory.current");
     let stat = cgroups.read(id, "memory", "memory.stat", "memory.stat").unwrap_or_default();
     let v1_memory = cgroups.is_v1("memory");
@@ -64,6 +60,22 @@ pub fn read(config: &Config, id: &ContainerId) -> Result<Usage> {
         rx_packets: counter(&veth, "tx_packets"),
         tx_packets: counter(&veth, "rx_packets"),
     })
+}
+
+/// CPU time a running container has used, in microseconds.
+///
+/// # Errors
+/// When it does not run.
+pub fn cpu_usec(config: &Config, id: &ContainerId) -> Result<u64> {
+    cpu(&Cgroups::find(&config.tag())?, id)
+}
+
+fn cpu(cgroups: &Cgroups, id: &ContainerId) -> Result<u64> {
+    if cgroups.is_v1("cpuacct") {
+        Ok(number(&cgroups.read(id, "cpuacct", "cpuacct.usage", "")?) / 1000)
+    } else {
+        Ok(keyed(&cgroups.read(id, "cpuacct", "", "cpu.stat")?, "usage_usec"))
+    }
 }
 
 fn number(text: &str) -> u64 {

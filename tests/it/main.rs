@@ -14,7 +14,9 @@ mod command_line;
 mod files;
 mod first_run;
 mod inside;
+mod life;
 mod proxy;
+mod sleep;
 mod snapshots;
 mod survival;
 mod terminal;
@@ -29,7 +31,9 @@ fn main() -> ExitCode {
         command_line::all(),
         files::all(),
         inside::all(),
+        life::all(),
         proxy::all(),
+        sleep::all(),
         snapshots::all(),
         terminal::all(),
         cockpit::all(),

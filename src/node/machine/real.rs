@@ -13,6 +13,7 @@ use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
+use crate::engine::cgroup::Cgroups;
 use crate::engine::launch::{self, ContainerSpec};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{self, Usage};
@@ -84,6 +85,14 @@ impl Machine for Real {
 
     fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<()> {
         launch::freeze(&self.config, id, frozen)
+    }
+
+    fn reclaim(&self, id: &ContainerId) -> Result<u64> {
+        Cgroups::find(&self.config.tag())?.reclaim(id)
+    }
+
+    fn cpu_usec(&self, id: &ContainerId) -> Result<u64> {
+        stats::cpu_usec(&self.config, id)
     }
 
     fn adopt(&self) -> Result<Vec<Status>> {
