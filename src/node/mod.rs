@@ -15,6 +15,7 @@ pub mod options;
 pub mod reconcile;
 pub mod routes;
 pub mod run;
+pub mod sleep;
 pub mod snapshots;
 pub mod state;
 pub mod stats;
