@@ -12,7 +12,7 @@ use super::print::{self, Table};
 use super::resolve;
 use super::wait;
 use crate::api::Container;
-use crate::api::container::{ContainerStats, Operation};
+use crate::api::container::{ContainerStats, Operation, StatusLog};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -27,7 +27,8 @@ pub(super) enum Command {
     },
     /// Show one container
     Get(Which),
-    /// Start a stopped container
+    /// Start a stopped container, or wake a sleeping one
+    #[command(visible_alias = "wake")]
     Start(Which),
     /// Stop a container, giving it time to halt
     Stop {
@@ -43,6 +44,10 @@ pub(super) enum Command {
     Pause(Which),
     /// Thaw a frozen container
     Resume(Which),
+    /// Put a container to sleep until somebody asks for it
+    Sleep(Which),
+    /// Show how a container came to its state, with its last words where it crashed
+    Logs(Which),
     /// Show what a container uses
     Stats(Which),
     /// Delete a container with its snapshots
@@ -65,6 +70,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Restart(which) => operate(context, &which, Operation::Restart).await,
         Command::Pause(which) => operate(context, &which, Operation::Pause).await,
         Command::Resume(which) => operate(context, &which, Operation::Resume).await,
+        Command::Sleep(which) => operate(context, &which, Operation::Sleep).await,
+        Command::Logs(which) => logs(context, &which).await,
         Command::Stats(which) => stats(context, &which).await,
         Command::Delete(which) => delete(context, &which).await,
     }
@@ -108,6 +115,28 @@ async fn stats(context: &Context, which: &Which) -> Outcome {
     let container = resolve::container(&client, which.name()?).await?;
     context.show(&client.stats(&container.id).await?, |s| usage(&container, s))?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn logs(context: &Context, which: &Which) -> Outcome {
+    let client = context.client()?;
+    let container = resolve::container(&client, which.name()?).await?;
+    let mut logs = client.status_logs(&container.id).await?;
+    context.show(&logs, |_| Ok(()))?;
+    // The newest last, where the eye is; as JSON they come as the API gives them.
+    logs.reverse();
+    if !context.json {
+        for log in &logs {
+            transition(log)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn transition(log: &StatusLog) -> std::io::Result<()> {
+    let reason = log.metadata["reason"].as_str().map(|r| format!(": {r}")).unwrap_or_default();
+    print::line(&format!("{}  {:<9} by {}{reason}", log.transition_time, log.to_status, log.triggered_by))?;
+    let console = log.metadata["console"].as_array().into_iter().flatten();
+    console.filter_map(|line| line.as_str()).try_for_each(|line| print::line(&format!("    | {line}")))
 }
 
 fn usage(container: &Container, s: &ContainerStats) -> std::io::Result<()> {

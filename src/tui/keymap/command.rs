@@ -53,6 +53,7 @@ commands! {
     ForceStop = "force-stop", "kill", "stop the container at once, without asking its programs", "POST /api/v1/containers/{id}/force-stop";
     Pause = "pause", "pause", "freeze the container in memory", "POST /api/v1/containers/{id}/pause";
     Resume = "resume", "resume", "thaw the container", "POST /api/v1/containers/{id}/resume";
+    Sleep = "sleep", "sleep", "put the container to sleep until it is asked for", "POST /api/v1/containers/{id}/sleep";
     Delete = "delete", "delete", "delete the selection, after its name is typed", "DELETE /api/v1/containers/{id}";
     Actions = "actions", "actions", "what can be done with the selection", "";
     CopyUrl = "copy-url", "copy URL", "copy the URL of the selection", "";
