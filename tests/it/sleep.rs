@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::harness::node::DOMAIN;
 use crate::harness::screen::Screen;
 use crate::harness::web::{Web, socket};
-use crate::harness::{Container, Node, Plan, eventually, shared};
+use crate::harness::{Container, Plan, eventually, shared};
 use crate::life::is_frozen;
 use crate::proxy::serve;
 use crate::stories;
