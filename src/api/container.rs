@@ -33,7 +33,7 @@ pub enum ContainerState {
     Paused,
     /// Only its disk exists.
     Stopped,
-    /// Stopped because idle; wakes on the next request.
+    /// Halted or frozen because idle; wakes on the next request.
     Asleep,
     /// Something went wrong; the reason is in the status log.
     Failed,
@@ -323,6 +323,8 @@ pub enum Operation {
     Pause,
     /// paused → running.
     Resume,
+    /// running → asleep. Waking it is `start`, for which the path also takes `wake`.
+    Sleep,
 }
 
 impl Operation {
@@ -335,12 +337,16 @@ impl Operation {
             Self::Restart => "restart",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Sleep => "sleep",
         }
     }
 
     /// Parses the word in the path.
     pub fn parse(s: &str) -> Option<Self> {
-        [Self::Start, Self::Stop, Self::ForceStop, Self::Restart, Self::Pause, Self::Resume]
+        if s == "wake" {
+            return Some(Self::Start);
+        }
+        [Self::Start, Self::Stop, Self::ForceStop, Self::Restart, Self::Pause, Self::Resume, Self::Sleep]
             .into_iter()
             .find(|op| op.as_str() == s)
     }
@@ -484,9 +490,10 @@ pub struct StatusLog {
     pub transition_time: String,
     /// How long the state before lasted, in milliseconds.
     pub duration_ms: Option<u64>,
-    /// Who asked: `api`, `node`, `container`, `sleep`.
+    /// Who asked: `api`, `node`, `container`; `sleep` when it fell asleep by itself, `request` and
+    /// `cron` for what woke it.
     pub triggered_by: String,
-    /// Details, e.g. `{"reason": "…"}`.
+    /// Details, e.g. `{"reason": "…"}`; after a crash also `console`, the last lines written there.
     pub metadata: serde_json::Value,
 }
 

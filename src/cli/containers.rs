@@ -12,7 +12,7 @@ use super::print::{self, Table};
 use super::resolve;
 use super::{settings, usage, wait};
 use crate::api::Container;
-use crate::api::container::{Operation, UpdateContainer};
+use crate::api::container::{Operation, StatusLog, UpdateContainer};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -27,7 +27,8 @@ pub(super) enum Command {
     },
     /// Show one container
     Get(Which),
-    /// Start a stopped container
+    /// Start a stopped container, or wake a sleeping one
+    #[command(visible_alias = "wake")]
     Start(Which),
     /// Stop a container, giving it time to halt
     Stop {
@@ -50,6 +51,10 @@ pub(super) enum Command {
         #[command(flatten)]
         change: Box<settings::Change>,
     },
+    /// Put a container to sleep until somebody asks for it
+    Sleep(Which),
+    /// Show how a container came to its state, with its last words where it crashed
+    Logs(Which),
     /// Show what a container uses
     Stats {
         #[command(flatten)]
@@ -85,6 +90,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Stats { which, watch: true, .. } => usage::watch(context, &which).await,
         Command::Stats { which, history: true, .. } => usage::history(context, &which).await,
         Command::Stats { which, .. } => usage::now(context, &which).await,
+        Command::Sleep(which) => operate(context, &which, Operation::Sleep).await,
+        Command::Logs(which) => logs(context, &which).await,
         Command::Delete(which) => delete(context, &which).await,
     }
 }
@@ -129,6 +136,28 @@ async fn set(context: &Context, which: &Which, change: &settings::Change) -> Out
     let body = UpdateContainer { settings: Some(Some(patch).filter(|p| !p.is_null())), ..Default::default() };
     context.show(&client.update_container(&container.id, &body).await?, one)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn logs(context: &Context, which: &Which) -> Outcome {
+    let client = context.client()?;
+    let container = resolve::container(&client, which.name()?).await?;
+    let mut logs = client.status_logs(&container.id).await?;
+    context.show(&logs, |_| Ok(()))?;
+    // The newest last, where the eye is; as JSON they come as the API gives them.
+    logs.reverse();
+    if !context.json {
+        for log in &logs {
+            transition(log)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn transition(log: &StatusLog) -> std::io::Result<()> {
+    let reason = log.metadata["reason"].as_str().map(|r| format!(": {r}")).unwrap_or_default();
+    print::line(&format!("{}  {:<9} by {}{reason}", log.transition_time, log.to_status, log.triggered_by))?;
+    let console = log.metadata["console"].as_array().into_iter().flatten();
+    console.filter_map(|line| line.as_str()).try_for_each(|line| print::line(&format!("    | {line}")))
 }
 
 async fn delete(context: &Context, which: &Which) -> Outcome {

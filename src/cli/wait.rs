@@ -115,7 +115,8 @@ pub(super) async fn first_answer(client: &Client, id: &ContainerId, bar: &mut Ba
     let running = until(&format!("{} to run", asked.name), BOOT, async || {
         let now = client.container(id).await?;
         match now.status {
-            ContainerState::Running => Ok(Some(now)),
+            // One that sleeps wakes by being asked below.
+            ContainerState::Running | ContainerState::Asleep => Ok(Some(now)),
             ContainerState::Creating | ContainerState::Copying | ContainerState::Stopped => Ok(None),
             other => {
                 let reason = now.status_reason.as_deref().unwrap_or("see its status log");

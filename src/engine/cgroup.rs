@@ -27,6 +27,9 @@ const CPUSET: &str = "cpuset";
 /// v2 controllers switched on for containers, where the kernel offers them.
 const V2_CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
 
+/// How long a container may take to freeze; a shim answers within 5 s.
+const FREEZING: Duration = Duration::from_secs(2);
+
 /// One mounted hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Hierarchy {
@@ -207,17 +210,53 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Freezes or thaws everything of a container.
+    /// Freezes or thaws everything of a container. Returns when nothing of it runs any more; what
+    /// does not freeze in time is thawed again.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When the kernel refuses, or something did not freeze within [`FREEZING`].
     pub fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<()> {
-        if let Some(h) = self.hierarchies.iter().find(|h| h.has("freezer")) {
-            let state = self.container_dir(h, id).join("freezer.state");
-            return fs::write(&state, if frozen { "FROZEN" } else { "THAWED" }).at("write", &state);
+        let v1 = self.hierarchies.iter().find(|h| h.has("freezer"));
+        let dir = self.container_dir(v1.map_or_else(|| self.v2(), Ok)?, id);
+        // v1 says FREEZING until all are; writing again tries again.
+        let (file, on, off, told, done) = match v1 {
+            Some(_) => ("freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN"),
+            None => ("cgroup.freeze", "1", "0", "cgroup.events", "frozen 1"),
+        };
+        let (file, told) = (dir.join(file), dir.join(told));
+        if !frozen {
+            return fs::write(&file, off).at("write", &file);
         }
-        let state = self.container_dir(self.v2()?, id).join("cgroup.freeze");
-        fs::write(&state, if frozen { "1" } else { "0" }).at("write", &state)
+        let deadline = Instant::now() + FREEZING;
+        loop {
+            fs::write(&file, on).at("write", &file)?;
+            if fs::read_to_string(&told).at("read", &told)?.lines().any(|line| line.trim() == done) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let _ = fs::write(&file, off);
+                return Err(Error::Shim(format!("container {id} did not freeze: a task of it waits in the kernel")));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Takes back what memory a container can do without, page cache first. What its programs wrote
+    /// to memory can only go to swap: without swap it stays. Gives the bytes that were freed.
+    ///
+    /// # Errors
+    /// When the container has no group; a kernel that cannot do it frees nothing.
+    pub fn reclaim(&self, id: &ContainerId) -> Result<u64> {
+        let charged = || self.read(id, "memory", "memory.usage_in_bytes", "memory.current");
+        let bytes = |text: String| text.trim().parse::<u64>().unwrap_or(0);
+        let before = bytes(charged()?);
+        // v2: asking for more than can be had ends with EAGAIN when no more comes (Linux 5.19+).
+        let (file, how) = match self.hierarchies.iter().find(|h| h.has("memory")) {
+            Some(h) => (self.container_dir(h, id).join("memory.force_empty"), "0".to_owned()),
+            None => (self.container_dir(self.v2()?, id).join("memory.reclaim"), before.to_string()),
+        };
+        let _ = fs::write(file, how);
+        Ok(before.saturating_sub(bytes(charged()?)))
     }
 
     /// Kills the kit and everything that was started through it.

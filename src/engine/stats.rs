@@ -102,11 +102,7 @@ impl Meter {
     pub fn read(&self, id: &ContainerId, interfaces: &Interfaces) -> Result<Usage> {
         let get = |controller: &str, v1: &str, v2: &str| self.cgroups.read(id, controller, v1, v2);
         let text = |controller: &str, v1: &str, v2: &str| get(controller, v1, v2).unwrap_or_default();
-        let cpu_usec = if self.cgroups.is_v1("cpuacct") {
-            number(&get("cpuacct", "cpuacct.usage", "")?) / 1000
-        } else {
-            keyed(&get("cpuacct", "", "cpu.stat")?, "usage_usec")
-        };
+        let cpu_usec = self.cpu_usec(id)?;
         let v1_memory = self.cgroups.is_v1("memory");
         let stat = text("memory", "memory.stat", "memory.stat");
         let cache = keyed(&stat, if v1_memory { "total_inactive_file" } else { "inactive_file" });
@@ -130,6 +126,18 @@ impl Meter {
             disk_limit: disk.and_then(|d| d.limit),
             hits: self.hits(v1_memory, &text),
         })
+    }
+
+    /// CPU time a running container has used, in microseconds.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn cpu_usec(&self, id: &ContainerId) -> Result<u64> {
+        if self.cgroups.is_v1("cpuacct") {
+            Ok(number(&self.cgroups.read(id, "cpuacct", "cpuacct.usage", "")?) / 1000)
+        } else {
+            Ok(keyed(&self.cgroups.read(id, "cpuacct", "", "cpu.stat")?, "usage_usec"))
+        }
     }
 
     fn hits(&self, v1_memory: bool, text: &impl Fn(&str, &str, &str) -> String) -> Hits {

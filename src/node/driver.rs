@@ -50,7 +50,7 @@ pub fn failure(e: engine::Error) -> ApiError {
 pub struct Driver {
     pub(super) node: Arc<Node>,
     pub(super) id: ContainerId,
-    live: Arc<Live>,
+    pub(super) live: Arc<Live>,
     queue: mpsc::Receiver<Job>,
     watch: Option<mpsc::Receiver<ShimEvent>>,
     /// A deletion that arrived while creation waited.
@@ -86,16 +86,23 @@ impl Driver {
                     biased;
                     () = self.node.shutdown.cancelled() => return,
                     event = heard(&mut self.watch) => {
-                        self.observe(event).await;
+                        Box::pin(self.observe(event)).await;
                         continue;
                     }
                     job = self.queue.recv() => job,
                 },
             };
             let Some(job) = job else { return };
-            let result = self.serve(&job.wish).await;
+            // Boxed, so that a driver that waits is small: most of a thousand containers sleep.
+            let result = Box::pin(self.serve(&job.wish)).await;
             if let Err(error) = &result {
                 tracing::warn!(container = %self.id, wish = ?job.wish, %error, "refused or failed");
+            }
+            if matches!(job.wish, Wish::Wake(_)) {
+                match &result {
+                    Ok(_) => self.live.end_wake(),
+                    Err(_) => self.live.end_wake_quietly(),
+                }
             }
             let gone = result == Ok(Done::Deleted);
             if gone {
@@ -124,10 +131,17 @@ impl Driver {
         }
         match wish {
             Wish::Create => self.create(row).await,
+            Wish::Operate(Operation::Start) if row.state == ContainerState::Asleep => self.wake(row, "api").await,
+            Wish::Wake(by) => self.wake(row, by).await,
+            Wish::Operate(Operation::Sleep) => self.sleep(row, "api").await,
+            Wish::Doze => self.doze(row).await,
             Wish::Operate(Operation::Start) => self.start(row, "api").await,
             Wish::Boot => self.start(row, "node").await,
             Wish::Operate(Operation::Stop) => self.stop(row.state, GRACE, "api", Some(false)).await,
             Wish::Operate(Operation::ForceStop) => self.stop(row.state, Duration::ZERO, "api", Some(false)).await,
+            Wish::Halt if row.state == ContainerState::Asleep => {
+                self.halt(row.state, GRACE).await.map(|()| Done::State(row.state))
+            }
             Wish::Halt => self.stop(row.state, GRACE, "node", None).await,
             Wish::Operate(Operation::Restart) => self.restart(row).await,
             Wish::Operate(Operation::Pause) => self.freeze(true).await,
@@ -227,7 +241,7 @@ impl Driver {
         }
     }
 
-    async fn start(&mut self, row: ContainerRow, by: &'static str) -> Result<Done, ApiError> {
+    pub(super) async fn start(&mut self, row: ContainerRow, by: &'static str) -> Result<Done, ApiError> {
         self.begin(Kind::Start, "start", serde_json::json!({})).await?;
         self.start_again(row, by).await
     }
@@ -266,7 +280,8 @@ impl Driver {
         Ok(Done::State(ContainerState::Running))
     }
 
-    async fn runs(&self, status: &Status, by: &'static str, ends_operation: bool) -> Result<(), ApiError> {
+    pub(super) async fn runs(&self, status: &Status, by: &'static str, ends_operation: bool) -> Result<(), ApiError> {
+        self.live.activity.touch();
         self.go(Transition {
             wanted: Some(true),
             started_at_ms: Some(status.started_at_ms),
@@ -316,7 +331,7 @@ impl Driver {
     /// Ends whatever runs of the container. Succeeds when nothing does.
     pub(super) async fn halt(&mut self, state: ContainerState, grace: Duration) -> Result<(), ApiError> {
         let id = self.id;
-        let frozen = state == ContainerState::Paused;
+        let frozen = matches!(state, ContainerState::Paused | ContainerState::Asleep);
         let stopped = self
             .node
             .engine(move |m| {
@@ -348,6 +363,10 @@ impl Driver {
 
     async fn restart(&mut self, row: ContainerRow) -> Result<Done, ApiError> {
         if row.state != ContainerState::Running {
+            // What sleeps frozen has to end first.
+            if row.state == ContainerState::Asleep {
+                self.halt(row.state, GRACE).await?;
+            }
             return self.start(row, "api").await;
         }
         self.begin(Kind::Restart, "stop", serde_json::json!({})).await?;
@@ -396,6 +415,10 @@ impl Driver {
                 shares::sync_soon(&self.node, self.id);
                 noted
             }
+            Some(ShimEvent::Ready) => {
+                self.settled();
+                Ok(())
+            }
             Some(other) => {
                 tracing::debug!(container = %self.id, event = ?other, "from inside");
                 Ok(())
@@ -420,6 +443,7 @@ impl Driver {
             }
             Outcome::Crashed(how) => Transition {
                 reason: Some(crash_reason(&how, console_tail)),
+                console: last_words(console_tail),
                 ..Transition::to(ContainerState::Failed, "container")
             },
         };
@@ -447,6 +471,12 @@ fn crash_reason(how: &str, console_tail: &[String]) -> String {
     let last = words[words.len().saturating_sub(3)..].join(" | ");
     let said = if last.is_empty() { how.to_owned() } else { format!("{how}: {last}") };
     said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
+}
+
+/// The last lines on its console as the status log keeps them, at most 500 characters each.
+fn last_words(console_tail: &[String]) -> Vec<String> {
+    let plain = |line: &String| line.chars().filter(|c| !c.is_control()).take(500).collect();
+    console_tail.iter().map(plain).collect()
 }
 
 #[cfg(test)]

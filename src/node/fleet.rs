@@ -1,14 +1,14 @@
 //! All containers' drivers, and the one way to ask them for something.
 //!
 //! The fleet also answers the proxy's question on every request, from memory: does this container
-//! run, and is it this project's?
+//! run, and is it this project's? Waking what sleeps is [`super::sleep`]'s.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Node;
 use super::driver::Driver;
@@ -17,6 +17,7 @@ use super::state::containers::{ContainerRow, NewContainer};
 use crate::api::container::ContainerState;
 use crate::api::{ApiError, ContainerId, ProjectId};
 use crate::engine::shim::protocol::Event as ShimEvent;
+use crate::proxy::Activity;
 
 /// Requests one container may have waiting.
 const QUEUE: usize = 64;
@@ -47,9 +48,30 @@ impl Job {
 pub struct Live {
     state: Mutex<ContainerState>,
     condemned: AtomicBool,
+    /// It is being put to sleep: whoever comes now has to wait and wake it.
+    drowsy: AtomicBool,
+    /// Somebody has asked its driver to wake it.
+    wake_asked: AtomicBool,
+    /// Until when what runs inside may still be starting after a wake.
+    rising: Mutex<Option<Instant>>,
+    changed: Notify,
+    /// Its use through the proxy.
+    pub activity: Arc<Activity>,
 }
 
 impl Live {
+    fn new(state: ContainerState) -> Self {
+        Self {
+            state: Mutex::new(state),
+            condemned: AtomicBool::new(false),
+            drowsy: AtomicBool::new(false),
+            wake_asked: AtomicBool::new(false),
+            rising: Mutex::new(None),
+            changed: Notify::new(),
+            activity: Arc::default(),
+        }
+    }
+
     /// The state its driver wrote last.
     pub fn state(&self) -> ContainerState {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -58,11 +80,61 @@ impl Live {
     /// For its driver: after the store has it.
     pub fn set(&self, state: ContainerState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.changed.notify_waiters();
+    }
+
+    /// Told of every change of what this says.
+    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Says that it is being put to sleep, or that this is over. What comes after is seen by the
+    /// one who sets it, or sees it: both sides write before they read.
+    pub fn set_drowsy(&self, drowsy: bool) {
+        self.drowsy.store(drowsy, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether it is being put to sleep.
+    pub fn is_drowsy(&self) -> bool {
+        self.drowsy.load(Ordering::SeqCst)
+    }
+
+    /// Claims the asking to wake it; false when somebody has asked already.
+    pub fn claim_wake(&self) -> bool {
+        !self.wake_asked.swap(true, Ordering::SeqCst)
+    }
+
+    /// The asking was answered.
+    pub fn end_wake(&self) {
+        self.wake_asked.store(false, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// The asking failed. Tells nobody, or those who wait would ask again at once, for ever.
+    pub fn end_wake_quietly(&self) {
+        self.wake_asked.store(false, Ordering::SeqCst);
+    }
+
+    /// What runs inside may be starting until then; only ever shortened by `at_most`.
+    pub fn set_rising(&self, until: Instant, at_most: bool) {
+        let mut rising = self.rising.lock().unwrap_or_else(PoisonError::into_inner);
+        *rising = match *rising {
+            Some(before) if at_most => Some(before.min(until)),
+            None if at_most => None,
+            _ => Some(until),
+        };
+    }
+
+    /// Whether what runs inside may still be starting after a wake.
+    pub fn is_rising(&self) -> bool {
+        self.rising.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
     }
 
     /// Marks it as about to be deleted (its URLs are gone at once), or takes that back.
     pub fn condemn(&self, condemned: bool) {
         self.condemned.store(condemned, Ordering::SeqCst);
+        self.changed.notify_waiters();
     }
 
     fn is_condemned(&self) -> bool {
@@ -91,9 +163,19 @@ impl Fleet {
     /// State of a container of this project; `None` when there is none, it is another project's,
     /// or it is about to be deleted.
     pub fn state(&self, project: &ProjectId, id: &ContainerId) -> Option<ContainerState> {
+        Some(self.live(project, id)?.state())
+    }
+
+    /// What is known of a container of this project; `None` as for [`Fleet::state`].
+    pub fn live(&self, project: &ProjectId, id: &ContainerId) -> Option<Arc<Live>> {
         let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
         let handle = handles.get(id).filter(|h| h.project == *project && !h.live.is_condemned())?;
-        Some(handle.live.state())
+        Some(Arc::clone(&handle.live))
+    }
+
+    /// What is known of a container, whosever it is.
+    pub(super) fn any_live(&self, id: &ContainerId) -> Option<Arc<Live>> {
+        self.handle(id).map(|handle| handle.live)
     }
 
     /// Containers in this state.
@@ -118,7 +200,7 @@ impl Node {
     /// lives.
     pub fn drive(self: &Arc<Self>, row: &ContainerRow, watch: Option<mpsc::Receiver<ShimEvent>>) {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let live = Arc::new(Live { state: Mutex::new(row.state), condemned: AtomicBool::new(false) });
+        let live = Arc::new(Live::new(row.state));
         live.condemn(row.state == ContainerState::Deleting);
         let handle = Handle { project: row.project_id, queue, live: Arc::clone(&live) };
         self.fleet.handles.write().unwrap_or_else(PoisonError::into_inner).insert(row.id, handle);

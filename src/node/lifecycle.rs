@@ -16,6 +16,10 @@
 //!              ┌────────────────────┐  start, restart → running     │
 //!              │ failed             │───────────────────────────────┘
 //!              └────────────────────┘
+//!
+//!  running ── sleep, or nobody used it for a while ──► asleep ── start, a request, a cron entry ──► running
+//!                                                        └── stop, force-stop ──► stopped
+//!
 //!  delete is allowed everywhere:  any ──► deleting ──► (no row)
 //! ```
 //!
@@ -23,6 +27,11 @@
 //! what is already so succeeds; asking for what cannot be is refused with the present state named.
 //! Restart and restore pass through `stopped` and end where they began. A reboot inside leaves
 //! `running` as it is.
+//!
+//! `paused` is for whoever asked for it: nothing but `resume` and `force-stop` ends it, and its URLs
+//! answer 503 at once, as those of every container that does not run; a request under way waits until
+//! it is resumed or its client leaves. `asleep` is running as far as visitors can tell: halted or frozen
+//! (`settings.sleep.mode`), woken by whoever asks ([`super::sleep`]).
 
 use crate::api::container::{ContainerState, Operation};
 use crate::api::{ApiError, Snapshot};
@@ -38,6 +47,10 @@ pub enum Wish {
     Boot,
     /// Stop it because the node ends; its owner still wants it to run.
     Halt,
+    /// Put it to sleep unless it is in use by now.
+    Doze,
+    /// Wake it because somebody wants something of it: `request` or `cron`.
+    Wake(&'static str),
     /// Remove it with its snapshots.
     Delete,
     /// Take a snapshot.
@@ -97,10 +110,12 @@ pub fn admit(state: ContainerState, wish: &Wish) -> Verdict {
         (S::Creating | S::Copying, Wish::Limit) => Already,
         (S::Creating | S::Copying, _) => Refuse("wait until it runs"),
         (_, Wish::Create) => Already,
-        (S::Stopped | S::Asleep, Wish::Boot) => Go,
+        (S::Stopped, Wish::Boot) => Go,
         (_, Wish::Boot) => Already,
-        (S::Running | S::Paused, Wish::Halt) => Go,
+        (S::Running | S::Paused | S::Asleep, Wish::Halt) => Go,
         (_, Wish::Halt) => Already,
+        (S::Running, Wish::Doze) | (S::Asleep, Wish::Wake(_)) => Go,
+        (_, Wish::Doze | Wish::Wake(_)) => Already,
         (_, Wish::Snapshot { .. } | Wish::DeleteSnapshot(_) | Wish::Restore(_) | Wish::Limit) => Go,
         (_, Wish::Operate(operation)) => operate(state, *operation),
     }
@@ -112,14 +127,15 @@ fn operate(state: ContainerState, operation: Operation) -> Verdict {
     use Verdict::{Already, Go, Refuse};
     match (state, operation) {
         (S::Running, O::Start | O::Resume) => Already,
-        (S::Running, O::Stop | O::ForceStop | O::Restart | O::Pause) => Go,
+        (S::Running, O::Stop | O::ForceStop | O::Restart | O::Pause | O::Sleep) => Go,
         (S::Paused, O::Pause) => Already,
         (S::Paused, O::Resume | O::ForceStop) => Go,
-        (S::Paused, O::Start | O::Stop | O::Restart) => Refuse("resume it first"),
-        (S::Stopped | S::Asleep, O::Stop | O::ForceStop) => Already,
+        (S::Paused, O::Start | O::Stop | O::Restart | O::Sleep) => Refuse("resume it first"),
+        (S::Stopped, O::Stop | O::ForceStop) | (S::Asleep, O::Sleep) => Already,
+        (S::Asleep, O::Stop | O::ForceStop) => Go,
         (S::Stopped | S::Asleep | S::Failed, O::Start | O::Restart) => Go,
-        (S::Stopped | S::Asleep, O::Pause | O::Resume) => Refuse("start it first"),
-        (S::Failed, O::Stop | O::ForceStop | O::Pause | O::Resume) => Refuse("start it again or delete it"),
+        (S::Stopped | S::Asleep, O::Pause | O::Resume) | (S::Stopped, O::Sleep) => Refuse("start it first"),
+        (S::Failed, O::Stop | O::ForceStop | O::Pause | O::Resume | O::Sleep) => Refuse("start it again or delete it"),
         (S::Creating | S::Copying | S::Deleting | S::Deleted, _) => Refuse("it is busy"),
     }
 }
@@ -146,10 +162,18 @@ mod tests {
         assert_eq!(verdict(S::Stopped, "stop"), Verdict::Already);
         assert_eq!(verdict(S::Paused, "pause"), Verdict::Already);
         assert_eq!(verdict(S::Running, "resume"), Verdict::Already);
+        assert_eq!(verdict(S::Asleep, "sleep"), Verdict::Already);
+        for (state, op) in [(S::Running, "sleep"), (S::Asleep, "wake"), (S::Asleep, "start"), (S::Asleep, "stop")] {
+            assert_eq!(verdict(state, op), Verdict::Go, "{op} while {state}");
+        }
+        assert_eq!(admit(S::Paused, &Wish::Wake("request")), Verdict::Already, "pausing is for whoever asked for it");
+        assert_eq!(admit(S::Asleep, &Wish::Boot), Verdict::Already, "a start of the box wakes nobody");
         for (state, op) in [
             (S::Stopped, "pause"),
             (S::Paused, "stop"),
             (S::Paused, "restart"),
+            (S::Paused, "sleep"),
+            (S::Stopped, "sleep"),
             (S::Creating, "start"),
             (S::Copying, "stop"),
             (S::Failed, "pause"),
@@ -170,7 +194,9 @@ mod tests {
     fn nothing_else_happens_to_a_container_that_is_made_or_removed() {
         let snapshot = Wish::Snapshot { alias: None, expires_at: None };
         for state in [S::Creating, S::Copying, S::Deleting] {
-            for wish in [&snapshot, &Wish::Restore("x".into()), &Wish::Boot, &Wish::Halt] {
+            for wish in
+                [&snapshot, &Wish::Restore("x".into()), &Wish::Boot, &Wish::Halt, &Wish::Doze, &Wish::Wake("request")]
+            {
                 assert!(matches!(admit(state, wish), Verdict::Refuse(_)), "{wish:?} while {state}");
             }
         }

@@ -17,6 +17,7 @@ pub mod reconcile;
 pub mod routes;
 pub mod run;
 pub mod shares;
+pub mod sleep;
 pub mod snapshots;
 pub mod state;
 pub mod stats;

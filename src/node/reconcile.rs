@@ -3,6 +3,10 @@
 //! | the database says | a shim lives | what happens |
 //! |---|---|---|
 //! | `running`, `paused` | yes | adopted, untouched |
+//! | `asleep` | frozen | asleep, as before |
+//! | `asleep` | yes | `running`: the crash came after it woke, before the note of it |
+//! | `asleep` | no | asleep, as before: `autostart` wakes nobody |
+//! | sleep under way | frozen or no | `asleep` |
 //! | `running`, `paused` | no | started again when wanted and `autostart`, else `stopped` |
 //! | `stopped`, `failed` | yes | adopted: the crash came after the start, before the note of it |
 //! | create under way | no | done again from its first step (each can be repeated) |
@@ -15,6 +19,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
@@ -30,8 +35,14 @@ use crate::api::settings::Limits;
 use crate::api::{ApiError, ContainerId, ProjectId};
 use crate::engine::shim::protocol::Status;
 
-/// How many containers start at once when the node starts.
-const STARTS_AT_ONCE: usize = 4;
+/// How many containers are deleted at once with their project.
+const DELETIONS_AT_ONCE: usize = 4;
+
+/// How many containers start at once when the node starts: a boot keeps a core busy, and each has a
+/// moment in which it waits.
+fn starts_at_once() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get() * 2).min(32)
+}
 
 /// What is known of one container.
 #[derive(Debug, Clone, Copy)]
@@ -81,8 +92,13 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     if kind == Some(Kind::Delete) || row.state == S::Deleting {
         return Plan { then: Then::Delete, ..rest(S::Deleting) };
     }
+    let slept = row.state == S::Asleep || kind == Some(Kind::Sleep);
     if let Some(shim) = facts.shim {
-        return rest(if shim.frozen { S::Paused } else { S::Running });
+        return rest(match shim.frozen {
+            true if slept => S::Asleep,
+            true => S::Paused,
+            false => S::Running,
+        });
     }
     if kind == Some(Kind::Create) || row.state == S::Creating {
         return Plan { then: Then::Create, ..rest(S::Creating) };
@@ -91,13 +107,14 @@ pub fn plan(facts: Facts<'_>) -> Plan {
         let reason = Some("its disk is not in the pool any more".to_owned());
         return Plan { reason, ..rest(S::Failed) };
     }
-    let ran = matches!(row.state, S::Running | S::Paused);
+    let ran = matches!(row.state, S::Running | S::Paused | S::Asleep);
     match (kind, facts.operation) {
         (Some(Kind::Restart), _) => return Plan { then: Then::Boot, ..rest(S::Stopped) },
         (Some(Kind::Restore), Some(operation)) => {
             let boots = operation.args["was_running"] == true;
             let then = if boots { Then::Boot } else { Then::Rest };
-            let state = if row.state == S::Failed && !boots { S::Failed } else { S::Stopped };
+            let stays = matches!(row.state, S::Failed | S::Asleep) && !boots;
+            let state = if stays { row.state } else { S::Stopped };
             return Plan { then, reason: row.reason.clone().filter(|_| state == S::Failed), ..rest(state) };
         }
         (Some(Kind::Stop), _) if ran => return Plan { wanted: Some(false), ..rest(S::Stopped) },
@@ -105,6 +122,7 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     }
     match row.state {
         S::Failed => Plan { reason: row.reason.clone(), ..rest(S::Failed) },
+        _ if slept => rest(S::Asleep),
         _ if row.wanted && row.autostart => Plan { then: Then::Boot, ..rest(S::Stopped) },
         _ => Plan { wanted: Some(false), ..rest(S::Stopped) },
     }
@@ -156,6 +174,7 @@ async fn settle(node: &Arc<Node>, facts: Facts<'_>, work: &mut Work) -> Result<(
         to: plan.state,
         by: "node",
         reason: plan.reason,
+        console: Vec::new(),
         wanted: plan.wanted,
         started_at_ms: facts.shim.map(|s| s.started_at_ms),
         // A creation or deletion goes on; its journal entry is overwritten or ended by its driver.
@@ -255,23 +274,38 @@ async fn stop_unknown(node: &Arc<Node>, unknown: Vec<ContainerId>) {
 
 /// Starts what wants to run, a few at a time, and goes on with deletions of projects.
 pub async fn resume(node: Arc<Node>, work: Work) {
-    futures_util::stream::iter(work.boot)
-        .for_each_concurrent(STARTS_AT_ONCE, |id| {
-            let node = Arc::clone(&node);
-            async move {
-                let (reply, answer) = oneshot::channel();
-                if node.enqueue(&id, Wish::Boot, Some(reply)).is_ok() {
-                    // The driver has logged a failure; the next one starts either way.
-                    let _ = answer.await;
-                }
-            }
-        })
-        .await;
+    boot(&node, work.boot).await;
     for project in work.projects {
         if let Err(error) = node.delete_project(project).await {
             tracing::error!(%project, %error, "a project's deletion could not be finished");
         }
     }
+}
+
+async fn boot(node: &Arc<Node>, containers: Vec<ContainerId>) {
+    let (all, at_once) = (containers.len(), starts_at_once());
+    if all == 0 {
+        return;
+    }
+    tracing::info!(containers = all, at_once, "starting what ran before");
+    let begun = std::time::Instant::now();
+    let (done, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    futures_util::stream::iter(containers)
+        .for_each_concurrent(at_once, async |id| {
+            let (reply, answer) = oneshot::channel();
+            // The driver logs a failure; the next one starts either way.
+            if node.enqueue(&id, Wish::Boot, Some(reply)).is_err() || !matches!(answer.await, Ok(Ok(_))) {
+                failed.fetch_add(1, Ordering::Relaxed);
+            }
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            // About ten lines, however many there are.
+            if done < all && done.is_multiple_of(all.div_ceil(10)) {
+                tracing::info!(done, of = all, "starting what ran before");
+            }
+        })
+        .await;
+    let (failed, seconds) = (failed.into_inner(), begun.elapsed().as_secs_f32());
+    tracing::info!(started = all - failed, failed, seconds, "what ran before has been started");
 }
 
 impl Node {
@@ -289,7 +323,7 @@ impl Node {
                 let node = Arc::clone(self);
                 async move { node.ask(&id, Wish::Delete).await }
             })
-            .buffer_unordered(STARTS_AT_ONCE)
+            .buffer_unordered(DELETIONS_AT_ONCE)
             .collect()
             .await;
         // A container that somebody else deleted meanwhile is as gone as it should be.

@@ -8,41 +8,63 @@ use tokio::net::{TcpStream, UnixStream};
 use super::{Node, api};
 use crate::api::container::ContainerState;
 use crate::api::{ContainerId, ProjectId};
-use crate::proxy::Routes;
+use crate::proxy::{Activity, Routes};
+
+/// Between two attempts to reach a program that is being started.
+const REDIAL: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// A node as the proxy sees it.
 #[derive(Debug, Clone)]
 pub struct NodeRoutes(pub Arc<Node>);
 
 impl NodeRoutes {
+    /// Whether requests reach it without waiting.
     fn runs(&self, project: &ProjectId, id: &ContainerId) -> bool {
-        self.0.fleet.state(project, id) == Some(ContainerState::Running)
+        let live = self.0.fleet.live(project, id);
+        live.is_some_and(|live| live.state() == ContainerState::Running && !live.is_drowsy())
+    }
+
+    async fn dial_once(&self, id: &ContainerId, port: u16) -> io::Result<TcpStream> {
+        let (machine, id) = (Arc::clone(&self.0.machine), *id);
+        let dialled = tokio::task::spawn_blocking(move || machine.dial(&id, port)).await;
+        dialled.unwrap_or_else(|e| Err(io::Error::other(e))).and_then(|fd| {
+            let stream = std::net::TcpStream::from(fd);
+            stream.set_nonblocking(true)?;
+            TcpStream::from_std(stream)
+        })
     }
 }
 
 impl Routes for NodeRoutes {
     async fn dial_kit(&self, project: &ProjectId, id: &ContainerId) -> Option<io::Result<UnixStream>> {
-        if !self.runs(project, id) {
-            return None;
+        match self.0.awake(project, id).await? {
+            Ok(_) => Some(UnixStream::connect(self.0.machine.kit_socket(id)).await),
+            Err(late) => Some(Err(late)),
         }
-        Some(UnixStream::connect(self.0.machine.kit_socket(id)).await)
     }
 
     async fn dial_port(&self, project: &ProjectId, id: &ContainerId, port: u16) -> Option<io::Result<TcpStream>> {
-        if !self.runs(project, id) {
-            return None;
+        let live = match self.0.awake(project, id).await? {
+            Ok(live) => live,
+            Err(late) => return Some(Err(late)),
+        };
+        loop {
+            match self.dial_once(id, port).await {
+                // The program that listens there is being started by the boot that woke its machine.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused && live.is_rising() => {
+                    tokio::time::sleep(REDIAL).await;
+                }
+                dialled => return Some(dialled),
+            }
         }
-        let (machine, id) = (Arc::clone(&self.0.machine), *id);
-        let dialled = tokio::task::spawn_blocking(move || machine.dial(&id, port)).await;
-        Some(dialled.unwrap_or_else(|e| Err(io::Error::other(e))).and_then(|fd| {
-            let stream = std::net::TcpStream::from(fd);
-            stream.set_nonblocking(true)?;
-            TcpStream::from_std(stream)
-        }))
     }
 
     fn may_reuse(&self, project: &ProjectId, id: &ContainerId) -> bool {
         self.runs(project, id)
+    }
+
+    fn activity(&self, project: &ProjectId, id: &ContainerId) -> Option<Arc<Activity>> {
+        self.0.fleet.live(project, id).map(|live| Arc::clone(&live.activity))
     }
 
     fn api(&self) -> axum::Router {

@@ -32,7 +32,7 @@ use super::options::{self, Options};
 use super::routes::NodeRoutes;
 use super::state::Store;
 use super::token::OwnerToken;
-use super::{Node, Place, clock, images, network, reconcile, snapshots, stats};
+use super::{Node, Place, clock, images, network, reconcile, sleep, snapshots, stats};
 use crate::api::ServerId;
 use crate::api::container::ContainerState;
 use crate::api::ids::EventId;
@@ -151,6 +151,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     serve(&node, [tls, inner], socket)?;
     node.tasks.spawn(resolver.serve(node.shutdown.clone()));
     images::begin(&node, options.test_image.clone()).await;
+    node.tasks.spawn(sleep::watch(Arc::clone(&node)));
     node.tasks.spawn(reconcile::resume(Arc::clone(&node), work));
     node.tasks.spawn(snapshots::sweep(Arc::clone(&node)));
     node.tasks.spawn(super::shares::sweep(Arc::clone(&node)));
@@ -212,7 +213,8 @@ async fn until_signal() -> bool {
 /// Ends the node's tasks; containers only when asked.
 async fn end(node: &Arc<Node>, stop_containers: bool) {
     if stop_containers {
-        let states = [ContainerState::Running, ContainerState::Paused];
+        // What sleeps frozen is still there.
+        let states = [ContainerState::Running, ContainerState::Paused, ContainerState::Asleep];
         let running: Vec<_> = states.into_iter().flat_map(|s| node.fleet.in_state(s)).collect();
         tracing::info!(containers = running.len(), "stopping");
         futures_util::stream::iter(running)

@@ -76,6 +76,12 @@ impl Driver {
                 return Err(self.runs_on("api", error).await);
             }
             self.go(Transition::to(ContainerState::Stopped, "api")).await?;
+        } else if row.state == ContainerState::Asleep
+            // What sleeps frozen would write to the disk it had.
+            && let Err(error) = self.halt(row.state, GRACE).await
+        {
+            self.forget(&safety).await?;
+            return Err(self.runs_on("api", error).await);
         }
         self.step("swap").await?;
         let (from, to) = (snapshot.name.clone(), safety.clone());
@@ -99,7 +105,10 @@ impl Driver {
             self.start_again(row, "api").await?;
         } else {
             // A disk that is whole again takes a failed container out of its failure.
-            let (to, reason) = if restored.is_ok() { (ContainerState::Stopped, None) } else { (row.state, row.reason) };
+            let (to, reason) = match row.state {
+                ContainerState::Failed if restored.is_ok() => (ContainerState::Stopped, None),
+                state => (state, row.reason),
+            };
             self.go(Transition { ends_operation: true, reason, ..Transition::to(to, "api") }).await?;
         }
         restored

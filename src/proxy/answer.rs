@@ -29,7 +29,7 @@ impl<R: Routes> Proxy<R> {
                 entry.host(host);
                 match host {
                     Host::Api { .. } => self.ask_api(client.peer, req).await,
-                    Host::Container(target) => self.forward(&client, &target, req).await,
+                    Host::Container(target) => self.forward(&client, &target, entry.visit(), req).await,
                     Host::Unknown => reply::no_such_computer(),
                 }
             }

@@ -56,6 +56,8 @@ pub(super) enum Failure {
     /// Unknown, another project's, or not running.
     Absent,
     KitIsStarting,
+    /// It did not wake in time, or was put to sleep meanwhile.
+    Asleep,
     NothingListens(u16),
     Broken,
     TooSlow(&'static str),
@@ -66,6 +68,7 @@ impl Failure {
         match self {
             Self::Absent => reply::no_such_computer(),
             Self::KitIsStarting => reply::kit_is_starting(),
+            Self::Asleep => reply::waking(),
             Self::NothingListens(port) => reply::nothing_listens(port),
             Self::Broken => reply::broken_upstream(),
             Self::TooSlow(what) => reply::too_slow(what),
@@ -110,6 +113,7 @@ impl<R: Routes> Proxy<R> {
 }
 
 fn said(error: &io::Error, failure: Failure) -> Failure {
+    let failure = if error.kind() == io::ErrorKind::TimedOut { Failure::Asleep } else { failure };
     tracing::debug!(%error, ?failure, "a container's door stays shut");
     failure
 }

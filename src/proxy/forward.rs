@@ -11,11 +11,17 @@ use tokio::time::timeout;
 use super::dial::{Door, Failure};
 use super::route::{DESKTOP_OFFSET, Program, Target};
 use super::serve::Client;
-use super::{Proxy, Routes, headers, reply, upgrade};
+use super::{Proxy, Routes, Visit, headers, reply, upgrade};
 
 impl<R: Routes> Proxy<R> {
     /// The container's reply to `req`, or why there is none.
-    pub(super) async fn forward(&self, client: &Client, target: &Target, mut req: Request<Body>) -> Response<Body> {
+    pub(super) async fn forward(
+        &self,
+        client: &Client,
+        target: &Target,
+        visit: Option<Visit>,
+        mut req: Request<Body>,
+    ) -> Response<Body> {
         let Some(door) = Door::of(target) else { return not_served(target) };
         let wanted = upgrade::wanted(&req);
         let visitor = wanted.is_some().then(|| hyper::upgrade::on(&mut req));
@@ -25,13 +31,18 @@ impl<R: Routes> Proxy<R> {
         }
         *req.version_mut() = Version::HTTP_11;
         headers::to_upstream(&mut req, target, client.peer.ip(), wanted);
-        let mut answer = match self.exchange(&door, req, visitor.is_some()).await {
+        let exchanged = tokio::select! {
+            biased;
+            exchanged = self.exchange(&door, req, visitor.is_some()) => exchanged,
+            () = cut(visit.as_ref()) => Err(Failure::Asleep),
+        };
+        let mut answer = match exchanged {
             Ok(answer) => answer,
             Err(failure) => return failure.into_reply(),
         };
         let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         match (switched, visitor) {
-            (true, Some(visitor)) => client.tunnel(visitor, hyper::upgrade::on(&mut answer)),
+            (true, Some(visitor)) => client.tunnel(visitor, hyper::upgrade::on(&mut answer), visit),
             // Nobody asked for another protocol.
             (true, None) => return Failure::Broken.into_reply(),
             (false, _) => {}
@@ -78,6 +89,14 @@ impl<R: Routes> Proxy<R> {
             });
         }
         Ok(reply)
+    }
+}
+
+/// Waits until the container is put to sleep under a request's feet.
+pub(super) async fn cut(visit: Option<&Visit>) {
+    match visit {
+        Some(visit) => visit.cut().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,7 +13,7 @@ use http::{Method, Response, StatusCode, Uri};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::route::{Host, Program};
-use super::{Peer, Routes};
+use super::{Peer, Routes, Visit};
 
 /// What is known of a request once it is over.
 #[derive(Debug, Clone)]
@@ -61,6 +61,8 @@ pub(super) struct Entry<R: Routes> {
     routes: Arc<R>,
     started: Instant,
     record: AccessRecord,
+    /// Its container is in use as long as this lives.
+    visit: Option<Visit>,
 }
 
 impl<R: Routes> Entry<R> {
@@ -75,11 +77,19 @@ impl<R: Routes> Entry<R> {
             elapsed: Duration::ZERO,
             uri: req.uri().clone(),
         };
-        Self { routes: Arc::clone(routes), started: Instant::now(), record }
+        Self { routes: Arc::clone(routes), started: Instant::now(), record, visit: None }
     }
 
     pub(super) fn host(&mut self, host: Host) {
         self.record.host = host;
+        if let Host::Container(target) = host {
+            self.visit = self.routes.activity(&target.project, &target.container).map(|a| a.enter());
+        }
+    }
+
+    /// A share in the visit, for a tunnel that outlives the request.
+    pub(super) fn visit(&self) -> Option<Visit> {
+        self.visit.clone()
     }
 
     /// Ties the record to the reply: it is written when the body ends.

@@ -11,11 +11,12 @@
 //! | a connection to kit or port is dialled or reused | `dial`, `pool` |
 //! | WebSockets become a tunnel | `upgrade` |
 //! | what the proxy says by itself | `reply` |
-//! | it is logged and counted | `log` |
+//! | it is logged and counted | `log`, `activity` |
 //!
 //! The proxy knows hosts and bytes; whether a computer exists and runs is the node's to say, through
 //! [`Routes`].
 
+mod activity;
 mod answer;
 pub mod ca;
 pub(crate) mod crowd;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 
+pub use activity::{Activity, Visit};
 pub use label::Label;
 pub use log::AccessRecord;
 pub use peer::Peer;
@@ -51,7 +53,8 @@ use crate::api::{ContainerId, ProjectId};
 pub trait Routes: Send + Sync + 'static {
     /// Connects to the kit of a running container of this project.
     /// `None` when there is no such container, it is another project's, or it does not run: from
-    /// outside these look alike.
+    /// outside these look alike. One that sleeps is woken first; an error of kind `TimedOut` says
+    /// that it did not wake in time.
     fn dial_kit(&self, p: &ProjectId, c: &ContainerId) -> impl Future<Output = Option<io::Result<UnixStream>>> + Send;
 
     /// Connects to a TCP port inside a running container of this project; `None` as above.
@@ -70,6 +73,11 @@ pub trait Routes: Send + Sync + 'static {
     /// dialled. Must not block.
     fn may_reuse(&self, _p: &ProjectId, _c: &ContainerId) -> bool {
         false
+    }
+
+    /// Where the use of this container is counted; `None` for one that is not there.
+    fn activity(&self, _p: &ProjectId, _c: &ContainerId) -> Option<Arc<Activity>> {
+        None
     }
 
     /// A request is over: its last byte was sent, or its client went away. Must not block.

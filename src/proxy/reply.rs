@@ -30,6 +30,13 @@ pub fn kit_is_starting() -> Response<Body> {
     reply
 }
 
+/// The computer slept and did not wake in time, or was put to sleep while this was asked.
+pub fn waking() -> Response<Body> {
+    let mut reply = flat(StatusCode::SERVICE_UNAVAILABLE, "the computer is waking up; try again in a few seconds");
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    reply
+}
+
 /// Nothing answered on a port inside.
 pub fn nothing_listens(port: u16) -> Response<Body> {
     flat(StatusCode::BAD_GATEWAY, format!("nothing listens on port {port} of this computer"))

@@ -8,6 +8,7 @@ use tokio::io::copy_bidirectional;
 
 use super::headers::tokens;
 use super::serve::Client;
+use super::{Visit, forward};
 
 /// The protocol a request wants to switch to. `h2c` is not passed on: inside such a tunnel further
 /// requests would reach the container unseen.
@@ -22,8 +23,9 @@ pub(super) fn wanted<B>(req: &Request<B>) -> Option<HeaderValue> {
 
 impl Client {
     /// Joins the two ends once both have switched. The tunnel ends with either end, and when the
-    /// node stops: what lives behind it (a terminal session) does not end with it.
-    pub(super) fn tunnel(&self, visitor: OnUpgrade, container: OnUpgrade) {
+    /// node stops: what lives behind it (a terminal session) does not end with it. Its container counts
+    /// as used meanwhile; when it is put to sleep all the same, the tunnel ends.
+    pub(super) fn tunnel(&self, visitor: OnUpgrade, container: OnUpgrade, visit: Option<Visit>) {
         let stop = self.drain.clone();
         self.tasks.spawn(async move {
             let joined = async {
@@ -38,6 +40,7 @@ impl Client {
                     tracing::debug!(%error, "an upgrade was agreed on but did not happen");
                 },
                 () = stop.cancelled() => {}
+                () = forward::cut(visit.as_ref()) => {}
             }
         });
     }

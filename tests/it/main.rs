@@ -20,6 +20,9 @@ mod inside;
 mod limits;
 mod proxy;
 mod shares;
+mod life;
+mod proxy;
+mod sleep;
 mod snapshots;
 mod survival;
 mod terminal;
@@ -39,6 +42,9 @@ fn main() -> ExitCode {
         limits::all(),
         proxy::all(),
         shares::all(),
+        life::all(),
+        proxy::all(),
+        sleep::all(),
         snapshots::all(),
         terminal::all(),
         cockpit::all(),

@@ -126,7 +126,7 @@ fn snapshots_and_names_survive_a_crash() {
 }
 
 /// The process ids of a container's shim and of its init, on the host.
-fn pids(run_dir: &std::path::Path, id: &str) -> (i32, i32) {
+pub fn pids(run_dir: &std::path::Path, id: &str) -> (i32, i32) {
     let spec = run_dir.join(id).join("spec.json").into_os_string().into_encoded_bytes();
     let numbers = std::fs::read_dir("/proc").unwrap().flatten();
     let mut numbers = numbers.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());

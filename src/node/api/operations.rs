@@ -53,8 +53,9 @@ async fn authorize(State(node): State<NodeState>, Params(id): Params<String>) ->
 async fn operate(State(node): State<NodeState>, Params((id, word)): Params<(String, String)>) -> Reply<OperationReply> {
     let id = container_id(&id)?;
     let row = node.db(move |store| store.container(&id)).await?;
-    let operation = Operation::parse(&word)
-        .ok_or_else(|| FieldError::new("/operation", "must be start, stop, force-stop, restart, pause or resume"))?;
+    let operation = Operation::parse(&word).ok_or_else(|| {
+        FieldError::new("/operation", "must be start, stop, force-stop, restart, pause, resume, sleep or wake")
+    })?;
     let status = match node.ask(&id, Wish::Operate(operation)).await? {
         Done::State(status) => status,
         _ => row.state,

@@ -70,6 +70,9 @@ pub(crate) struct World {
     pub calls: Vec<String>,
     /// How long a graceful stop takes.
     pub stop_takes: Duration,
+    /// CPU time that every look finds used since the one before, in microseconds.
+    pub busy: u64,
+    cpu_usec: u64,
     watchers: HashMap<ContainerId, Vec<mpsc::Sender<Event>>>,
     started: u64,
 }
@@ -190,6 +193,22 @@ impl Machine for Fake {
         let mut world = self.step("freeze", id)?;
         world.running.get_mut(id).ok_or_else(|| missing("shim"))?.frozen = frozen;
         Ok(())
+    }
+
+    fn reclaim(&self, id: &ContainerId) -> Result<u64> {
+        let world = self.step("reclaim", id)?;
+        assert!(world.running.get(id).is_some_and(|s| s.frozen), "only what is frozen is reclaimed from");
+        Ok(1 << 20)
+    }
+
+    fn cpu_usec(&self, id: &ContainerId) -> Result<u64> {
+        let mut world = self.world();
+        if !world.running.contains_key(id) {
+            return Err(missing("shim"));
+        }
+        let busy = world.busy;
+        world.cpu_usec += busy;
+        Ok(world.cpu_usec)
     }
 
     fn adopt(&self) -> Result<Vec<Status>> {

@@ -68,6 +68,10 @@ pub trait Machine: Send + Sync + 'static {
     fn start(&self, boot: &Boot) -> Result<Status>;
     fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()>;
     fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<()>;
+    /// Takes back what memory a frozen container can do without; gives the bytes.
+    fn reclaim(&self, id: &ContainerId) -> Result<u64>;
+    /// CPU time a running container has used, in microseconds.
+    fn cpu_usec(&self, id: &ContainerId) -> Result<u64>;
     fn adopt(&self) -> Result<Vec<Status>>;
     /// The status of a container's shim; `None` when it has none.
     fn status(&self, id: &ContainerId) -> Option<Status>;

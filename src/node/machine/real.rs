@@ -104,6 +104,14 @@ impl Machine for Real {
         launch::freeze(&self.config, id, frozen)
     }
 
+    fn reclaim(&self, id: &ContainerId) -> Result<u64> {
+        Cgroups::find(&self.config.tag())?.reclaim(id)
+    }
+
+    fn cpu_usec(&self, id: &ContainerId) -> Result<u64> {
+        self.meter.cpu_usec(id)
+    }
+
     fn adopt(&self) -> Result<Vec<Status>> {
         launch::adopt(&self.config)
     }

@@ -20,6 +20,8 @@ pub enum Kind {
     Restart,
     /// `delete`.
     Delete,
+    /// `stop` or `freeze`, as it sleeps.
+    Sleep,
     /// `stop` → `swap` → `start`; args hold `name`, `safety`, `was_running`.
     Restore,
 }
@@ -32,12 +34,13 @@ impl Kind {
             Self::Stop => "stop",
             Self::Restart => "restart",
             Self::Delete => "delete",
+            Self::Sleep => "sleep",
             Self::Restore => "restore",
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::Create, Self::Start, Self::Stop, Self::Restart, Self::Delete, Self::Restore]
+        [Self::Create, Self::Start, Self::Stop, Self::Restart, Self::Delete, Self::Sleep, Self::Restore]
             .into_iter()
             .find(|kind| kind.as_str() == word)
     }
@@ -123,7 +126,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_operation_reads_back() {
-        for kind in [Kind::Create, Kind::Start, Kind::Stop, Kind::Restart, Kind::Delete, Kind::Restore] {
+        for kind in [Kind::Create, Kind::Start, Kind::Stop, Kind::Restart, Kind::Delete, Kind::Sleep, Kind::Restore] {
             assert_eq!(Kind::parse(kind.as_str()), Some(kind));
         }
         assert_eq!(Kind::parse("else"), None);

@@ -18,10 +18,12 @@ const KEEP_LOGS: i64 = 1_000;
 pub struct Transition {
     /// The state after.
     pub to: ContainerState,
-    /// Who asked: `api`, `node`, `container`.
+    /// Who asked: `api`, `node`, `container`, `sleep`, `request`, `cron`.
     pub by: &'static str,
     /// Why it failed.
     pub reason: Option<String>,
+    /// The last lines of its console, when it crashed; kept in the status log.
+    pub console: Vec<String>,
     /// Sets whether its owner wants it to run; `None` leaves that as it is.
     pub wanted: Option<bool>,
     /// When PID 1 was started, in milliseconds since the epoch; for running states.
@@ -33,7 +35,7 @@ pub struct Transition {
 impl Transition {
     /// A transition that leaves everything else as it is.
     pub fn to(to: ContainerState, by: &'static str) -> Self {
-        Self { to, by, reason: None, wanted: None, started_at_ms: None, ends_operation: false }
+        Self { to, by, reason: None, console: Vec::new(), wanted: None, started_at_ms: None, ends_operation: false }
     }
 }
 
@@ -62,10 +64,13 @@ pub(super) fn log_first(tx: &Transaction<'_>, id: &ContainerId, now: &str) -> Re
 }
 
 fn log(tx: &Transaction<'_>, id: &ContainerId, from: ContainerState, since_ms: i64, t: &Transition) -> Result<()> {
-    let metadata = match &t.reason {
-        Some(reason) => serde_json::json!({ "reason": reason }),
-        None => serde_json::json!({}),
-    };
+    let mut metadata = serde_json::json!({});
+    if let Some(reason) = &t.reason {
+        metadata["reason"] = reason.as_str().into();
+    }
+    if !t.console.is_empty() {
+        metadata["console"] = t.console.clone().into();
+    }
     tx.execute(
         "INSERT INTO status_logs (container_id, from_status, to_status, transition_time, duration_ms, triggered_by,
             metadata) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

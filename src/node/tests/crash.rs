@@ -40,6 +40,15 @@ async fn story(node: &Arc<Node>, machine: &Fake, project: ProjectId, known: &mut
     node.ask(&id, Wish::Restore("a".into())).await?;
     known.restored = true;
     node.operate(&id, "restart").await?;
+    node.operate(&id, "sleep").await?;
+    node.operate(&id, "wake").await?;
+    let freezes = crate::api::container::UpdateContainer {
+        settings: Some(Some(serde_json::json!({ "sleep": { "mode": "freeze" } }))),
+        ..Default::default()
+    };
+    node.db(move |store| store.update_container(&id, &freezes)).await?;
+    node.operate(&id, "sleep").await?;
+    node.operate(&id, "wake").await?;
     node.operate(&id, "pause").await?;
     node.operate(&id, "force-stop").await?;
     known.stopped = true;

@@ -145,6 +145,7 @@ pub(crate) fn check(node: &Node, machine: &Fake) {
         match row.state {
             ContainerState::Running => assert!(shim.is_some_and(|s| !s.frozen), "{row:?}"),
             ContainerState::Paused => assert!(shim.is_some_and(|s| s.frozen), "{row:?}"),
+            ContainerState::Asleep => assert!(shim.is_none_or(|s| s.frozen), "{row:?}"),
             ContainerState::Stopped | ContainerState::Failed => assert!(shim.is_none(), "{row:?}"),
             other => panic!("{other} is no state to rest in"),
         }

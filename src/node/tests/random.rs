@@ -24,7 +24,7 @@ enum Act {
 }
 
 fn operation() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["start", "stop", "force-stop", "restart", "pause", "resume"])
+    prop::sample::select(vec!["start", "stop", "force-stop", "restart", "pause", "resume", "sleep", "wake"])
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -39,7 +39,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (which.clone(), prop::collection::vec(operation(), 2..5)).prop_map(|(n, ops)| Act::Crowd(n, ops)),
         1 => which.clone().prop_map(Act::PowerOff),
         1 => which.prop_map(Act::InitCrash),
-        2 => prop::sample::select(vec!["start", "stop", "restore", "create_disk", "create_snapshot", "delete_disk"])
+        2 => prop::sample::select(vec!["start", "stop", "freeze", "reclaim", "restore", "create_disk", "create_snapshot", "delete_disk"])
             .prop_map(Act::Fail),
         1 => Just(Act::NodeDies),
     ]
@@ -52,7 +52,9 @@ async fn perform(b: &mut TestBox, node: &mut Arc<Node>, project: ProjectId, act:
         Act::Create if ids.len() < 3 => {
             let name = crate::api::names::random_name();
             // A random name may be taken; then nothing happens.
-            let _ = node.create_container(project, plain(&name)).await;
+            let mut new = plain(&name);
+            new.settings.sleep.mode = (ids.len() % 2 == 1).then_some(crate::api::settings::SleepMode::Freeze);
+            let _ = node.create_container(project, new).await;
             node.settle().await;
         }
         Act::Operate(n, op) => {

@@ -4,6 +4,7 @@ mod container;
 mod curl;
 mod hostile;
 mod life;
+mod sleep;
 mod stream;
 mod unix;
 mod websocket;
@@ -34,7 +35,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::tls::{Certificates, provider};
-use super::{AccessRecord, Grammar, Limits, Peer, Proxy, Routes, serve_tls, serve_unix};
+use super::{AccessRecord, Activity, Grammar, Limits, Peer, Proxy, Routes, serve_tls, serve_unix};
 use crate::api::{ContainerId, ProjectId};
 
 pub(super) const SERVER: &str = "node-one";
@@ -44,6 +45,9 @@ pub(super) const DOMAIN: &str = "cowl.internal";
 #[derive(Default)]
 struct Computer {
     kit: Option<PathBuf>,
+    /// It sleeps and does not wake in time.
+    sleeps: bool,
+    activity: Arc<Activity>,
     ports: HashMap<u16, SocketAddr>,
 }
 
@@ -58,8 +62,9 @@ pub(super) struct Fleet {
 impl Routes for Fleet {
     async fn dial_kit(&self, p: &ProjectId, c: &ContainerId) -> Option<std::io::Result<UnixStream>> {
         self.dials.fetch_add(1, Ordering::SeqCst);
-        let kit = self.running.lock().unwrap().get(&(*p, *c))?.kit.clone();
+        let (sleeps, kit) = self.running.lock().unwrap().get(&(*p, *c)).map(|c| (c.sleeps, c.kit.clone()))?;
         Some(match kit {
+            _ if sleeps => Err(std::io::ErrorKind::TimedOut.into()),
             Some(path) => UnixStream::connect(path).await,
             None => Err(std::io::ErrorKind::ConnectionRefused.into()),
         })
@@ -88,6 +93,10 @@ impl Routes for Fleet {
 
     fn may_reuse(&self, p: &ProjectId, c: &ContainerId) -> bool {
         self.running.lock().unwrap().contains_key(&(*p, *c))
+    }
+
+    fn activity(&self, p: &ProjectId, c: &ContainerId) -> Option<Arc<Activity>> {
+        self.running.lock().unwrap().get(&(*p, *c)).map(|c| Arc::clone(&c.activity))
     }
 
     fn finished(&self, record: &AccessRecord) {

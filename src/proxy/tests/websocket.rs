@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use super::{House, eventually};
 
-async fn echo_socket(house: &House, port: u16) {
+pub(super) async fn echo_socket(house: &House, port: u16) {
     let listener = house.bare_port(port).await;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

@@ -72,6 +72,7 @@ impl App {
             Command::ForceStop => self.operate(Operation::ForceStop, "killing"),
             Command::Pause => self.operate(Operation::Pause, "pausing"),
             Command::Resume => self.operate(Operation::Resume, "resuming"),
+            Command::Sleep => self.operate(Operation::Sleep, "putting to sleep"),
             Command::Delete => self.ask_delete(&container),
             Command::CopyUrl => {
                 let url = self.world.url(&container, "terminal-1");
@@ -222,8 +223,9 @@ impl App {
 
     fn terminal_or_start(&mut self, c: &Container) {
         match c.status {
-            ContainerState::Running => self.open_terminal(c.id),
-            ContainerState::Stopped | ContainerState::Asleep | ContainerState::Failed | ContainerState::Paused => {
+            // What sleeps wakes by being opened.
+            ContainerState::Running | ContainerState::Asleep => self.open_terminal(c.id),
+            ContainerState::Stopped | ContainerState::Failed | ContainerState::Paused => {
                 self.overlay = Some(Overlay::Ask(Ask::StartFirst(c.id)));
             }
             state => self.tell(format!("{} is {state}; wait for it to run", c.name)),

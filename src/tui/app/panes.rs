@@ -49,7 +49,7 @@ impl App {
 
     fn new_pane(&mut self, id: ContainerId) -> Option<PaneId> {
         let container = self.world.container(id)?.clone();
-        if container.status != ContainerState::Running {
+        if !matches!(container.status, ContainerState::Running | ContainerState::Asleep) {
             self.fail(format!("{} is {}; a terminal needs it running", container.name, container.status));
             return None;
         }

@@ -54,6 +54,7 @@ commands! {
     Pause = "pause", "pause", "freeze the container in memory", "POST /api/v1/containers/{id}/pause";
     Resume = "resume", "resume", "thaw the container", "POST /api/v1/containers/{id}/resume";
     Delete = "delete", "delete", "delete, once its name is typed", "DELETE /api/v1/containers/{id}";
+    Sleep = "sleep", "sleep", "sleep until it is asked for", "POST /api/v1/containers/{id}/sleep";
     Actions = "actions", "actions", "what can be done with the selection", "";
     CopyUrl = "copy-url", "copy URL", "copy the URL of the selection", "";
     OpenUrl = "open-url", "open URL", "open the URL in a browser", "";

@@ -49,9 +49,10 @@ fn applies(command: Command, state: ContainerState) -> bool {
     use ContainerState::{Asleep, Failed, Paused, Running, Stopped};
     match command {
         Command::Start => matches!(state, Stopped | Asleep | Failed),
-        Command::Stop | Command::Restart | Command::Pause => state == Running,
+        Command::Pause | Command::Sleep => state == Running,
+        Command::Stop | Command::Restart => matches!(state, Running | Asleep),
         Command::Resume => state == Paused,
-        Command::ForceStop => matches!(state, Running | Paused),
+        Command::ForceStop => matches!(state, Running | Paused | Asleep),
         _ => true,
     }
 }

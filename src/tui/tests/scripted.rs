@@ -193,6 +193,7 @@ impl Backend for Node {
         let status = match operation {
             Operation::Stop | Operation::ForceStop => ContainerState::Stopped,
             Operation::Pause => ContainerState::Paused,
+            Operation::Sleep => ContainerState::Asleep,
             _ => ContainerState::Running,
         };
         self.answer(Some(format!("{} {id}", operation.as_str())), || self.set(id, status))

@@ -108,6 +108,19 @@ async fn a_stopped_container_offers_to_start() {
 }
 
 #[tokio::test]
+async fn a_container_is_put_to_sleep_by_a_key_and_one_that_sleeps_opens_without_a_question() {
+    let node = two();
+    let mut stage = Stage::open(node, (80, 24)).await;
+    stage.press("x z").await;
+    assert_eq!(changes(&stage), [format!("sleep {}", hello())]);
+    let node = two();
+    node.containers.lock().unwrap().iter_mut().for_each(|c| c.status = ContainerState::Asleep);
+    let mut stage = Stage::open(node, (80, 24)).await;
+    stage.press("enter").await;
+    assert_eq!(stage.node.shells.lock().unwrap().len(), 1, "{}", stage.screen());
+}
+
+#[tokio::test]
 async fn files_are_listed_where_the_container_is() {
     let node = two();
     *node.snapshots.lock().unwrap() = vec![snapshot(Some("one"), "2026-11-22T10:00:00Z", 0)];
