@@ -13,11 +13,13 @@ pub mod cgroup;
 pub mod error;
 pub mod firewall;
 pub mod launch;
+pub mod leaks;
 pub mod net;
 pub mod shim;
 pub mod stats;
 pub mod storage;
 pub mod sys;
+pub mod sysctl;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

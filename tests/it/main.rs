@@ -14,6 +14,10 @@ mod command_line;
 mod files;
 mod first_run;
 mod inside;
+mod leaks;
+mod network;
+mod network_raw;
+mod network_world;
 mod proxy;
 mod snapshots;
 mod survival;
@@ -29,6 +33,9 @@ fn main() -> ExitCode {
         command_line::all(),
         files::all(),
         inside::all(),
+        leaks::all(),
+        network::all(),
+        network_raw::all(),
         proxy::all(),
         snapshots::all(),
         terminal::all(),

@@ -71,7 +71,7 @@ fn furnish(
     cgroups.place(&spec.container.id, init.pid, false)?;
     let open = |name: &str| File::open(proc(name)).context(|| format!("open {name}"));
     let (userns, netns) = (open("ns/user")?, open("ns/net")?);
-    net::create(&spec.veth(), netns.as_fd(), spec.container.address)?;
+    net::create(&spec.veth(), netns.as_fd(), spec.container.address, spec.container.address6)?;
     let mounts = Mounts::make(&spec.root, &userns, base)?;
     channel.send(&Message::Mounts, &mounts.fds())?;
     let inside = channel.expect(&Message::Inside, 2)?;

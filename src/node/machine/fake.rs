@@ -16,6 +16,7 @@ use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
+use crate::engine::firewall::Policy;
 use crate::engine::shim::protocol::{Event, Outcome, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
@@ -63,6 +64,8 @@ pub(crate) struct World {
     pub fail: HashMap<&'static str, String>,
     /// All calls that had an effect.
     pub calls: Vec<String>,
+    /// Firewall and egress of each.
+    pub policies: HashMap<ContainerId, Policy>,
     /// How long a graceful stop takes.
     pub stop_takes: Duration,
     watchers: HashMap<ContainerId, Vec<mpsc::Sender<Event>>>,
@@ -202,6 +205,12 @@ impl Machine for Fake {
             world.watchers.entry(*id).or_default().push(tx);
         }
         rx
+    }
+
+    fn set_policy(&self, id: &ContainerId, policy: &Policy) -> Result<()> {
+        let mut world = self.step("set_policy", id)?;
+        world.policies.insert(*id, policy.clone());
+        Ok(())
     }
 
     fn create_snapshot(&self, id: &ContainerId, name: &str) -> Result<()> {

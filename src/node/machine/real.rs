@@ -13,6 +13,7 @@ use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
+use crate::engine::firewall::{self, Policy};
 use crate::engine::launch::{self, ContainerSpec};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{self, Usage};
@@ -53,6 +54,10 @@ impl Machine for Real {
     }
 
     fn delete_disk(&self, id: &ContainerId) -> Result<()> {
+        // What stays is found by `cowl doctor --leaks`; it must not keep the disk.
+        if let Err(error) = self.set_policy(id, &Policy::default()) {
+            tracing::warn!(container = %id, %error, "its firewall rules could not be removed");
+        }
         self.pool.delete_disk(id)
     }
 
@@ -70,6 +75,7 @@ impl Machine for Real {
             disk,
             lower_usr,
             address: boot.address,
+            address6: boot.address6,
             kit_dir,
             env: boot.env.clone(),
             kit_env: boot.kit_env.clone(),
@@ -99,6 +105,10 @@ impl Machine for Real {
 
     fn watch(&self, id: &ContainerId) -> mpsc::Receiver<Event> {
         watch::watch(launch::shim_socket(&self.config, id))
+    }
+
+    fn set_policy(&self, id: &ContainerId, policy: &Policy) -> Result<()> {
+        firewall::apply(&self.config.tag(), id, policy, self.config.network)
     }
 
     fn create_snapshot(&self, id: &ContainerId, name: &str) -> Result<()> {
