@@ -30,12 +30,13 @@ pub const INSIDE: &str = "eth0";
 pub const SHORT: usize = 8;
 
 /// Settings of the host's end, below `/proc/sys/net`, with their reasons.
-const GUARDS: [(&str, &str); 9] = [
+const GUARDS: [(&str, &str); 10] = [
     // A source that is not the container's is not even learnt as a neighbour: made-up ones would
     // fill the neighbour table that all interfaces of the host share.
     ("ipv4/conf/{}/rp_filter", "1"),
-    // Asked for the host's other addresses, it does not say that it has them.
+    // Neither asked nor asking does the host tell its other addresses.
     ("ipv4/conf/{}/arp_ignore", "1"),
+    ("ipv4/conf/{}/arp_announce", "2"),
     ("ipv4/conf/{}/accept_redirects", "0"),
     ("ipv4/conf/{}/send_redirects", "0"),
     ("ipv4/conf/{}/accept_source_route", "0"),
