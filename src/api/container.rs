@@ -171,6 +171,9 @@ pub struct Container {
     /// Its IPv4 address inside the node's network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// Its IPv6 address, where the host has IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address6: Option<String>,
     /// How many snapshots exist.
     pub snapshot_count: u64,
     /// When the newest snapshot was taken.

@@ -108,6 +108,12 @@ pub struct NodeStatus {
     pub api_url: String,
     /// The containers' network, e.g. `10.201.0.0/16`.
     pub network: String,
+    /// The containers' IPv6 network; absent where the host has no IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network6: Option<String>,
+    /// Where the names of containers resolve for programs of this host, `127.0.0.1:PORT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<String>,
     /// Space.
     pub pool: PoolStatus,
     /// Images.

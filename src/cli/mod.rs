@@ -17,12 +17,15 @@ mod clean;
 mod containers;
 mod context;
 mod create;
+mod dns;
 mod doctor;
 mod doors;
 mod events;
 mod fail;
 mod files;
+mod firewall;
 mod images;
+mod network;
 mod print;
 mod progress;
 mod projects;
@@ -83,7 +86,15 @@ enum Command {
     /// Tell whether the node serves, and what it has
     Status,
     /// Check this machine and say what to mend
-    Doctor,
+    Doctor(doctor::Args),
+    /// Rules for what passes to and from a container
+    #[command(subcommand)]
+    Firewall(firewall::Command),
+    /// How a container reaches the world
+    #[command(subcommand)]
+    Network(network::Command),
+    /// How names of containers resolve on this machine
+    Dns(dns::Args),
     /// Named groups of containers
     #[command(subcommand, visible_alias = "project")]
     Projects(projects::Command),
@@ -167,7 +178,10 @@ fn run(cli: Cli) -> Outcome {
         match command {
             Command::Stop(args) => stop::run(&context, &args).await,
             Command::Status => status::run(&context).await,
-            Command::Doctor => doctor::run(&context).await,
+            Command::Doctor(args) => doctor::run(&context, &args).await,
+            Command::Firewall(command) => firewall::run(&context, command).await,
+            Command::Network(command) => network::run(&context, command).await,
+            Command::Dns(args) => dns::run(&context, &args).await,
             Command::Projects(command) => projects::run(&context, command).await,
             Command::Containers(command) => containers::run(&context, command).await,
             Command::Snapshots(command) => snapshots::run(&context, command).await,
@@ -228,6 +242,22 @@ mod tests {
             "cowl projects set demo --pids 500 --disk 2G",
             "cowl containers create --project demo --memory 512M --ksm",
             "cowl containers stats x --watch",
+            "cowl firewall list -c x",
+            "cowl firewall ingress create -c x --action allow --protocol tcp --destination-port 22 --source 192.0.2.7 --description office",
+            "cowl firewall egress delete -c x --destination-port 25",
+            "cowl firewall egress delete -c x --all",
+            "cowl firewall ingress toggle -c x --destination-port 22 --state disabled",
+            "cowl firewall reset x",
+            "cowl firewall allow ingress tcp/22 --from 192.0.2.7 -c x",
+            "cowl firewall deny egress tcp/25 -c x",
+            "cowl network get x",
+            "cowl network update -c x --type block --dns-servers 1.1.1.1,9.9.9.9",
+            "cowl network set block -c x",
+            "cowl network start x",
+            "cowl network delete x",
+            "cowl dns",
+            "cowl dns install",
+            "cowl doctor --leaks --fix",
             "cowl --json status",
             "cowl status --json --run-dir /x",
             "cowl",
@@ -250,6 +280,9 @@ mod tests {
             "cowl containers set x --unset nonsense",
             "cowl containers stats x --watch --history",
             "cowl snapshots restore a b c",
+            "cowl doctor --fix",
+            "cowl firewall allow sideways tcp/22",
+            "cowl network update -c x --type vpn",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -24,7 +24,7 @@ use crate::api::snapshot::{CreateSnapshot, Snapshot, SnapshotAlias, SnapshotCrea
 use crate::api::{ContainerId, ProjectId};
 
 /// Deadline of calls that only look.
-const LOOK: Duration = Duration::from_secs(30);
+pub(super) const LOOK: Duration = Duration::from_secs(30);
 /// Deadline of calls that change a container: a stop has a grace period, a delete may wait for disks.
 pub(super) const CHANGE: Duration = Duration::from_secs(180);
 /// Items per page; the API's cap for containers and projects.

@@ -15,6 +15,7 @@ mod execute;
 mod files;
 mod kit;
 mod lines;
+mod network;
 mod reply;
 mod shares;
 mod terminal;

@@ -281,6 +281,16 @@ impl Cgroups {
         }
     }
 
+    /// Containers that have groups here, living or not.
+    pub fn ids(&self) -> Vec<ContainerId> {
+        let entries = self.hierarchies.iter().flat_map(|h| fs::read_dir(self.node_dir(h)).into_iter().flatten());
+        let mut ids: Vec<ContainerId> =
+            entries.flatten().filter_map(|e| e.file_name().to_str().and_then(|name| name.parse().ok())).collect();
+        ids.sort();
+        ids.dedup();
+        ids
+    }
+
     /// Removes the node's own groups if nothing is left in them.
     pub fn remove_node(&self) {
         for h in &self.hierarchies {

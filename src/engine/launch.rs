@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
@@ -17,7 +17,7 @@ use super::cgroup::Cgroups;
 use super::error::{Context, Error, Result};
 use super::shim::protocol::{Event, Reply, Request, Status};
 use super::sys::fds;
-use super::{Config, fault, firewall, net, net_rate, shares};
+use super::{Config, fault, firewall, net, net_rate, shares, sysctl};
 use crate::api::{ContainerId, Settings};
 
 /// How long a shim may take to answer.
@@ -38,6 +38,9 @@ pub struct ContainerSpec {
     pub lower_usr: PathBuf,
     /// Its address; /32 inside.
     pub address: Ipv4Addr,
+    /// Its IPv6 address; /128 inside. None where the host has no IPv6.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
     /// The kit's directory on the host (a read-only subvolume) holding `cowl-kit`; `None` runs no kit.
     pub kit_dir: Option<PathBuf>,
     /// Environment of init and of the kit's sessions.
@@ -126,6 +129,7 @@ pub fn boot_once(config: &Config, path: &Path, patience: Duration) -> Result<()>
         lower_usr: path.join("usr"),
         // The node gives containers none of the first addresses.
         address: Ipv4Addr::from(u32::from(config.network.address) + 2),
+        address6: None,
         kit_dir: None,
         env: BTreeMap::new(),
         kit_env: BTreeMap::new(),
@@ -355,32 +359,20 @@ pub fn dial(config: &Config, id: &ContainerId, port: u16) -> io::Result<OwnedFd>
     }
 }
 
-/// Makes the node's share of the host ready: nftables table, sysctls. Idempotent. `doors` are the
-/// ports on 169.254.1.1 where the node answers its containers.
+/// Makes the node's share of the host ready: nftables table, addresses, sysctls. Idempotent.
 ///
 /// # Errors
 /// The step that failed, with what to do.
-pub fn prepare_host(config: &Config, doors: firewall::Doors) -> Result<()> {
+pub fn prepare_host(config: &Config, plan: &firewall::Plan) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(&config.run_dir).at("create", &config.run_dir)?;
-    firewall::load(&config.tag(), config.network, doors)?;
+    firewall::load(&config.tag(), plan)?;
     let forward = "/proc/sys/net/ipv4/ip_forward";
     fs::write(forward, "1").at("write", Path::new(forward))?;
-    // Per-user limits that many systemds reach together, as all of host root's children count:
-    // about 7 inotify instances each. Values as Incus documents for production hosts.
-    raise("/proc/sys/fs/inotify/max_user_instances", 1_048_576);
-    raise("/proc/sys/fs/inotify/max_user_watches", 1_048_576);
-    raise("/proc/sys/kernel/keys/maxkeys", 2_000);
-    raise("/proc/sys/kernel/keys/maxbytes", 2_000_000);
-    raise("/proc/sys/kernel/pty/max", 65_536);
-    Ok(())
-}
-
-/// Raises a limit of the host; a host that refuses keeps its own.
-fn raise(path: &str, least: u64) {
-    let now: u64 = fs::read_to_string(path).ok().and_then(|t| t.trim().parse().ok()).unwrap_or(u64::MAX);
-    if now < least {
-        let _ = fs::write(path, least.to_string());
+    if plan.six.is_some() {
+        net::ipv6::prepare()?;
     }
+    sysctl::raise();
+    Ok(())
 }
 
 /// Removes what [`prepare_host`] made. Containers keep running but lose the network.

@@ -15,6 +15,7 @@ pub mod fault;
 pub mod firewall;
 pub mod kmsg;
 pub mod launch;
+pub mod leaks;
 pub mod limits;
 pub mod net;
 pub mod net_rate;
@@ -24,6 +25,7 @@ pub mod shim;
 pub mod stats;
 pub mod storage;
 pub mod sys;
+pub mod sysctl;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

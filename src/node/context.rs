@@ -1,6 +1,6 @@
 //! The node itself: what every handler, driver and task holds.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,6 +33,10 @@ pub struct Place {
     pub listen: SocketAddr,
     /// The containers' network.
     pub network: Ipv4Net,
+    /// The containers' IPv6 prefix, a /64; none where the host has no IPv6.
+    pub network6: Option<Ipv6Addr>,
+    /// Where the names of containers resolve for programs of this host.
+    pub dns: Option<SocketAddr>,
     /// Id of the one user of this box.
     pub owner_id: String,
     /// Durable state.
@@ -71,6 +75,8 @@ pub struct Node {
     pub images: Images,
     /// Drivers of all containers.
     pub fleet: Fleet,
+    /// Held while a container's firewall or egress changes.
+    pub networking: tokio::sync::Mutex<()>,
     /// Figures that are worth keeping for a moment.
     pub samples: Samples,
     /// Shares that could not be shown.
@@ -87,15 +93,16 @@ pub struct Node {
 
 impl Node {
     /// A node that does nothing yet.
-    pub fn new(store: Store, machine: Arc<dyn Machine>, place: Place, token: OwnerToken) -> Arc<Self> {
+    pub fn new(store: impl Into<Arc<Store>>, machine: Arc<dyn Machine>, place: Place, token: OwnerToken) -> Arc<Self> {
         let images = Images::new(&place.state_dir);
         Arc::new(Self {
-            store: Arc::new(store),
+            store: store.into(),
             machine,
             place,
             bus: Arc::default(),
             images,
             fleet: Fleet::default(),
+            networking: tokio::sync::Mutex::default(),
             samples: Samples::default(),
             shares: Default::default(),
             shortfalls: Shortfalls::default(),
@@ -176,6 +183,10 @@ impl Node {
             updated_at: row.updated_at,
             started_at: row.started_at,
             address: lives.then(|| addresses::address(self.place.network, row.address_index).to_string()),
+            address6: lives
+                .then_some(self.place.network6)
+                .flatten()
+                .map(|prefix| engine::net::ipv6::address(prefix, row.address_index).to_string()),
             snapshot_count: row.snapshot_count,
             last_snapshot_at: row.last_snapshot_at,
             last_used_snapshot: row.last_used_snapshot,

@@ -4,15 +4,20 @@
 //! ```text
 //! container ── UDP or TCP ──> Resolver ── own name ──> answered here (`dns/own`)
 //!                                └── any other ──> forwarded as it came (`dns/upstream`)
+//! host ───────────────────────> Resolver ── own name ──> answered here
+//!                                ├── NAME.PROJECT.domain ──> that container's own address (`dns/find`)
+//!                                └── any other ──> refused
 //! ```
+//! Containers are not told each other's addresses: to them every own name leads to the node.
 //! It promises to keep answering own names while upstreams hang, and that no single address can
 //! take every forwarding slot. It caches nothing: the host's resolver does.
 
+mod find;
 mod own;
 mod upstream;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use own::{OwnNames, Verdict};
+pub use find::{Directory, Found, Rows};
+pub use own::Answer;
 use upstream::{Transport, Upstreams};
 
 use crate::proxy::crowd::Crowd;
@@ -47,7 +54,7 @@ const UDP_QUERY_BYTES: usize = 4096;
 const BIND_TRIES: usize = 16;
 
 /// How the resolver is set up.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DnsConfig {
     /// Where it listens, UDP and TCP. The address need not exist yet (IP_FREEBIND); port 0 takes
     /// a free one, see [`Resolver::local_addr`].
@@ -55,7 +62,11 @@ pub struct DnsConfig {
     /// The node's domains; every name at or under one is its own.
     pub domains: Vec<String>,
     /// Where own names lead those who ask this listener: for containers the gateway, 169.254.1.1.
-    pub answer: Ipv4Addr,
+    pub answer: Answer,
+    /// Who knows the containers by name; with one, `NAME.PROJECT.domain` is a container.
+    pub directory: Option<Arc<dyn Directory>>,
+    /// Whether other names are asked for elsewhere; else they are refused.
+    pub forward: bool,
     /// The file that names the host's resolvers; read again when it changes.
     pub resolv_conf: PathBuf,
     /// The port of the host's resolvers.
@@ -67,11 +78,13 @@ pub struct DnsConfig {
 impl DnsConfig {
     /// Listening at `listen`, leading `domains` to `answer`, with the host's `/etc/resolv.conf` and
     /// two seconds per try.
-    pub fn new(listen: SocketAddr, domains: Vec<String>, answer: Ipv4Addr) -> Self {
+    pub fn new(listen: SocketAddr, domains: Vec<String>, answer: Answer) -> Self {
         Self {
             listen,
             domains,
             answer,
+            directory: None,
+            forward: true,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             upstream_port: 53,
             upstream_timeout: Duration::from_secs(2),
@@ -89,6 +102,7 @@ pub struct Resolver {
 
 struct Shared {
     own: OwnNames,
+    directory: Option<Arc<dyn Directory>>,
     upstreams: Upstreams,
     slots: Semaphore,
     crowd: Arc<Crowd>,
@@ -109,11 +123,12 @@ impl Resolver {
     /// # Errors
     /// When the address cannot be bound or a domain is not a name.
     pub fn bind(cfg: DnsConfig) -> io::Result<Self> {
-        let own = OwnNames::new(&cfg.domains, cfg.answer)?;
+        let own = OwnNames::new(&cfg.domains, cfg.answer, cfg.directory.is_some(), cfg.forward)?;
         let (udp, tcp, at) = bind_both(cfg.listen)?;
         let upstreams = Upstreams::new(&cfg, at);
         let crowd = Crowd::new(IN_FLIGHT_PER_ADDRESS);
-        let shared = Arc::new(Shared { own, upstreams, slots: Semaphore::new(IN_FLIGHT), crowd });
+        let directory = cfg.directory;
+        let shared = Arc::new(Shared { own, directory, upstreams, slots: Semaphore::new(IN_FLIGHT), crowd });
         Ok(Self { udp, tcp, at, shared })
     }
 
@@ -144,6 +159,15 @@ impl Shared {
             None => own::server_failure(query),
         }
     }
+
+    /// The reply to a query for a container by name.
+    async fn find(&self, asked: own::Asked) -> Option<Vec<u8>> {
+        let directory = Arc::clone(self.directory.as_ref()?);
+        let (name, project) = (asked.name.clone(), asked.project.clone());
+        // The database may be busy; that must not hold up the other queries.
+        let found = tokio::task::spawn_blocking(move || directory.find(&name, &project)).await.ok()?;
+        self.own.found(asked, found)
+    }
 }
 
 async fn serve_udp(udp: Arc<UdpSocket>, shared: Arc<Shared>, tasks: TaskTracker, shutdown: CancellationToken) {
@@ -161,6 +185,16 @@ async fn serve_udp(udp: Arc<UdpSocket>, shared: Arc<Shared>, tasks: TaskTracker,
         match shared.own.judge(&room[..len]) {
             Verdict::Ignore => {}
             Verdict::Reply(reply) => drop(udp.try_send_to(&reply, from)),
+            Verdict::Find(asked) => {
+                let Some(place) = shared.crowd.enter(from.ip()) else { continue };
+                let (udp, shared) = (Arc::clone(&udp), Arc::clone(&shared));
+                tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {
+                    let _place = place;
+                    if let Some(reply) = shared.find(asked).await {
+                        let _ = udp.send_to(&reply, from).await;
+                    }
+                }));
+            }
             Verdict::Forward => {
                 let Some(place) = shared.crowd.enter(from.ip()) else { continue };
                 let query = room[..len].to_vec();
@@ -207,6 +241,7 @@ async fn serve_tcp_client(mut stream: TcpStream, from: SocketAddr, shared: &Shar
         let reply = match shared.own.judge(&query) {
             Verdict::Ignore => return Ok(()),
             Verdict::Reply(reply) => Some(reply),
+            Verdict::Find(asked) => shared.find(asked).await,
             Verdict::Forward => {
                 let place = shared.crowd.enter(from.ip());
                 match (place, shared.slots.try_acquire()) {

@@ -28,6 +28,7 @@ use super::state::transitions::Transition;
 use crate::api::container::{ContainerState, Operation};
 use crate::api::{ApiError, ContainerId, names};
 use crate::engine;
+use crate::engine::net::ipv6;
 use crate::engine::shim::protocol::{Event as ShimEvent, Outcome, Status};
 
 /// What a graceful stop gives init before everything is killed.
@@ -306,6 +307,7 @@ impl Driver {
             id: row.id,
             hostname: names::hostname(&row.name),
             address: addresses::address(place.network, row.address_index),
+            address6: place.network6.map(|prefix| ipv6::address(prefix, row.address_index)),
             kit: row.hoody_kit,
             env: row.env,
             kit_env: kit_env.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),

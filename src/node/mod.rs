@@ -6,6 +6,7 @@ pub mod clock;
 mod context;
 pub mod dns;
 pub mod driver;
+pub mod firewall;
 pub mod fleet;
 pub mod images;
 pub mod lifecycle;

@@ -18,6 +18,21 @@ pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ip
 /// Where it listens when that port is taken and no other was asked for.
 pub const LISTEN_INSTEAD: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
 
+/// Where programs of the host ask for names of containers, on 127.0.0.1, when it is free the first
+/// time. No service is assigned to it.
+pub const DNS_PORT: u16 = 5380;
+
+/// When containers get IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Ipv6 {
+    /// Where the host has a way out over IPv6 when the node starts.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
 /// Options of `cowl node`.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -45,6 +60,10 @@ pub struct Options {
     /// Network of the containers, a private /16 [default: a free one, remembered]
     #[arg(long, env = "COWL_NETWORK", value_name = "CIDR", value_parser = network)]
     pub network: Option<Ipv4Net>,
+
+    /// IPv6 for containers: auto gives it where the host has a way out over IPv6
+    #[arg(long, env = "COWL_IPV6", value_name = "WHEN", default_value = "auto")]
+    pub ipv6: Ipv6,
 
     /// First host uid and gid that containers are mapped to
     #[arg(long, env = "COWL_ID_BASE", value_name = "ID", default_value = "0x70000000", value_parser = id_base)]

@@ -14,7 +14,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,18 +25,19 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::dns::{DnsConfig, Resolver, free_bound};
+use super::dns::{Answer, DnsConfig, Resolver, Rows, free_bound};
 use super::lifecycle::Wish;
 use super::machine::real::Real;
 use super::options::{self, Options};
 use super::routes::NodeRoutes;
 use super::state::Store;
 use super::token::OwnerToken;
-use super::{Node, Place, clock, images, network, reconcile, sleep, snapshots, stats};
+use super::{Node, Place, clock, firewall, images, network, reconcile, sleep, snapshots, stats};
 use crate::api::ServerId;
 use crate::api::container::ContainerState;
 use crate::api::ids::EventId;
-use crate::engine::firewall::Doors;
+use crate::engine::firewall::{Doors, Plan, Six};
+use crate::engine::net::ipv6;
 use crate::engine::{self, Config, launch};
 use crate::proxy::route::GrammarError;
 use crate::proxy::tls::{Certificates, TlsError};
@@ -99,6 +100,9 @@ pub enum StartError {
     /// The resolver's port is not to be had.
     #[error("cannot listen for containers' DNS on {GATEWAY}: {0}")]
     Dns(io::Error),
+    /// No port for the host's programs to ask at is to be had.
+    #[error("cannot listen for this host's DNS on 127.0.0.1: {0}")]
+    HostDns(io::Error),
     /// What runs could not be looked up.
     #[error("cannot take stock of the containers: {0}")]
     Reconcile(crate::api::ApiError),
@@ -126,30 +130,40 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let (tls, hint) = bind(options.listen)?;
     let claim = settle_network(&store, options.network)?;
     let listen = tls.local_addr().map_err(at(&options.run_dir))?;
-    let place = place(&store, &options, listen, claim.network, hint.into_iter().collect())?;
+    let mut place = place(&store, &options, listen, claim.network, hint.into_iter().collect())?;
     let config = config(&options, claim.network)?;
     let tag = config.tag();
     // The address comes into being with the first container; binding it needs no interface.
-    let gateway = SocketAddr::from((GATEWAY, 0));
-    let resolver = Resolver::bind(DnsConfig::new(gateway, place.domains.clone(), GATEWAY)).map_err(StartError::Dns)?;
-    let inner = bind_inside().map_err(|source| StartError::Listen { address: gateway, source })?;
-    let doors = Doors {
-        dns: resolver.local_addr().port(),
-        proxy: inner.local_addr().map_err(at(&options.run_dir))?.port(),
-        public: listen.port(),
+    let gateway6 = place.network6.map(ipv6::gateway);
+    let near = Answer { v4: Some(GATEWAY), v6: gateway6 };
+    let four = door(IpAddr::V4(GATEWAY), &place.domains, near)?;
+    let six = gateway6.map(|gateway| door(IpAddr::V6(gateway), &place.domains, near)).transpose()?;
+    let policies = store.networks()?.iter().map(|(id, row)| (*id, firewall::policy(row))).collect();
+    let plan = Plan {
+        network: claim.network,
+        six: place.network6.zip(six.as_ref()).map(|(prefix, d)| Six { prefix, dns: d.dns_port, proxy: d.proxy_port }),
+        doors: Doors { dns: four.dns_port, proxy: four.proxy_port, public: listen.port() },
+        policies,
     };
     let machine = tokio::task::spawn_blocking(move || {
         let machine = Real::open(config.clone())?;
-        launch::prepare_host(&config, doors)?;
+        launch::prepare_host(&config, &plan)?;
         Ok::<_, engine::Error>(machine)
     })
     .await
     .map_err(|e| StartError::Engine(engine::Error::Unsupported(e.to_string())))??;
+    let store = Arc::new(store);
+    let names = host_names(&store, &place)?;
+    place.dns = Some(names.local_addr());
     let node = Node::new(store, Arc::new(machine), place, token);
     let work = reconcile::reconcile(&node).await.map_err(StartError::Reconcile)?;
     let socket = bind_socket(&options.run_dir.join(SOCKET))?;
-    serve(&node, [tls, inner], socket)?;
-    node.tasks.spawn(resolver.serve(node.shutdown.clone()));
+    let doors: Vec<Door> = [four].into_iter().chain(six).collect();
+    let (resolvers, inner): (Vec<_>, Vec<_>) = doors.into_iter().map(|d| (d.resolver, d.proxy)).unzip();
+    serve(&node, inner.into_iter().chain([tls]), socket)?;
+    for resolver in resolvers.into_iter().chain([names]) {
+        node.tasks.spawn(resolver.serve(node.shutdown.clone()));
+    }
     images::begin(&node, options.test_image.clone()).await;
     node.tasks.spawn(sleep::watch(Arc::clone(&node)));
     node.tasks.spawn(reconcile::resume(Arc::clone(&node), work));
@@ -176,7 +190,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
 }
 
 /// Starts the proxy on its doors: outside, inside, and the socket. Each ends with the node.
-fn serve(node: &Arc<Node>, tls: [TcpListener; 2], socket: UnixListener) -> Result<(), StartError> {
+fn serve(node: &Arc<Node>, tls: impl Iterator<Item = TcpListener>, socket: UnixListener) -> Result<(), StartError> {
     let place = &node.place;
     let grammar = Grammar::new(&place.domains, &place.server_name)?;
     let ca_dir = place.state_dir.join("ca");
@@ -249,12 +263,63 @@ fn lock(dir: &Path) -> Result<Flock<File>, StartError> {
     Ok(lock)
 }
 
-/// Binds the proxy's door for containers, on their gateway: an address that comes into being with
-/// the first of them.
-fn bind_inside() -> io::Result<TcpListener> {
-    let socket = free_bound((GATEWAY, 0).into(), rustix::net::SocketType::STREAM)?;
-    rustix::net::listen(&socket, 1024)?;
-    Ok(TcpListener::from(socket))
+/// Where the node answers containers, on one of their gateways: an address that comes into being
+/// with the first of them.
+struct Door {
+    resolver: Resolver,
+    dns_port: u16,
+    proxy: TcpListener,
+    proxy_port: u16,
+}
+
+fn door(gateway: IpAddr, domains: &[String], leads: Answer) -> Result<Door, StartError> {
+    let address = SocketAddr::from((gateway, 0));
+    let resolver = Resolver::bind(DnsConfig::new(address, domains.to_vec(), leads)).map_err(StartError::Dns)?;
+    let listen = |source| StartError::Listen { address, source };
+    let socket = free_bound(address, rustix::net::SocketType::STREAM).map_err(listen)?;
+    rustix::net::listen(&socket, 1024).map_err(|e| listen(e.into()))?;
+    let proxy = TcpListener::from(socket);
+    let proxy_port = proxy.local_addr().map_err(listen)?.port();
+    Ok(Door { dns_port: resolver.local_addr().port(), resolver, proxy, proxy_port })
+}
+
+/// Where programs of this host ask for the names of containers: on loopback, at the port that was
+/// used before, since `cowl dns install` has told others of it.
+fn host_names(store: &Arc<Store>, place: &Place) -> Result<Resolver, StartError> {
+    let listens_on = place.listen.ip();
+    let leads = match listens_on {
+        IpAddr::V6(six) if !six.is_unspecified() => Answer { v4: None, v6: Some(six) },
+        IpAddr::V4(four) if !four.is_unspecified() => Answer { v4: Some(four), v6: None },
+        _ => Answer { v4: Some(Ipv4Addr::LOCALHOST), v6: None },
+    };
+    let rows = || Rows { store: Arc::clone(store), network: place.network, network6: place.network6 };
+    let config = |port: u16| DnsConfig {
+        directory: Some(Arc::new(rows())),
+        forward: false,
+        ..DnsConfig::new((Ipv4Addr::LOCALHOST, port).into(), place.domains.clone(), leads)
+    };
+    let remembered = store.meta("dns_port")?.and_then(|text| text.parse().ok());
+    let resolver = Resolver::bind(config(remembered.unwrap_or(options::DNS_PORT)))
+        .or_else(|_| Resolver::bind(config(0)))
+        .map_err(StartError::HostDns)?;
+    store.set_meta("dns_port", &resolver.local_addr().port().to_string())?;
+    Ok(resolver)
+}
+
+/// The containers' IPv6 prefix, where they get IPv6: drawn once and kept.
+fn settle_ipv6(store: &Store, asked: options::Ipv6) -> Result<Option<Ipv6Addr>, StartError> {
+    let wanted = match asked {
+        options::Ipv6::Auto => ipv6::host_has_it(),
+        options::Ipv6::On => true,
+        options::Ipv6::Off => false,
+    };
+    if !wanted {
+        return Ok(None);
+    }
+    let kept = store.meta("network6")?.and_then(|text| text.parse().ok()).filter(|p| ipv6::is_prefix(*p));
+    let prefix = kept.unwrap_or_else(ipv6::random_prefix);
+    store.set_meta("network6", &prefix.to_string())?;
+    Ok(Some(prefix))
 }
 
 /// Binds the proxy's address. Only a default that is taken is replaced, with a hint.
@@ -312,6 +377,8 @@ fn place(
         domains: options.all_domains(),
         listen,
         network,
+        network6: settle_ipv6(store, options.ipv6)?,
+        dns: None,
         // Any 24 hex digits; the user's id has no type of its own.
         owner_id: store.meta_or("owner_id", || EventId::generate().to_string())?,
         state_dir: options.state_dir.clone(),

@@ -17,11 +17,14 @@ mod endings;
 mod files;
 mod first_run;
 mod inside;
+mod leaks;
+mod life;
 mod limits;
+mod network;
+mod network_raw;
+mod network_world;
 mod proxy;
 mod shares;
-mod life;
-mod proxy;
 mod sleep;
 mod snapshots;
 mod survival;
@@ -40,10 +43,12 @@ fn main() -> ExitCode {
         files::all(),
         inside::all(),
         limits::all(),
+        leaks::all(),
+        network::all(),
+        network_raw::all(),
         proxy::all(),
         shares::all(),
         life::all(),
-        proxy::all(),
         sleep::all(),
         snapshots::all(),
         terminal::all(),

@@ -22,8 +22,6 @@ pub(super) fn checks(state_dir: &Path) -> Vec<Check> {
         loop_devices(),
         cgroups(),
         disk(state_dir),
-        forwarding(),
-        inotify(),
     ]
 }
 
@@ -123,25 +121,6 @@ fn disk(state_dir: &Path) -> Check {
         0..2 => Check::fail(name, found, advice),
         2..8 => Check::warn(name, found, advice),
         _ => Check::ok(name, found),
-    }
-}
-
-fn forwarding() -> Check {
-    let name = "ip forwarding";
-    match number("/proc/sys/net/ipv4/ip_forward") {
-        Some(1) => Check::ok(name, "on"),
-        _ => Check::warn(name, "off", "the node switches it on, as containers need it to reach the network"),
-    }
-}
-
-fn inotify() -> Check {
-    let name = "inotify";
-    let limit = number("/proc/sys/fs/inotify/max_user_instances").unwrap_or(0);
-    if limit >= 1024 {
-        Check::ok(name, format!("{limit} instances"))
-    } else {
-        let found = format!("{limit} instances are enough for about {} containers", limit / 7);
-        Check::warn(name, found, "sysctl -w fs.inotify.max_user_instances=8192 fs.inotify.max_user_watches=1048576")
     }
 }
 

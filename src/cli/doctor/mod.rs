@@ -2,7 +2,9 @@
 //! what must be mended, and how.
 
 mod host;
+mod leaks;
 mod node;
+mod limits;
 mod programs;
 
 use std::process::ExitCode;
@@ -34,27 +36,47 @@ struct Check {
     /// What to do; none when all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<String>,
+    /// For a setting of the host: how it stands.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    setting: Option<crate::engine::sysctl::Standing>,
 }
 
 impl Check {
     fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Ok, found: found.into(), advice: None }
+        Self { name, verdict: Verdict::Ok, found: found.into(), advice: None, setting: None }
     }
 
     fn warn(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Warn, found: found.into(), advice: Some(advice.into()) }
+        Self { name, verdict: Verdict::Warn, found: found.into(), advice: Some(advice.into()), setting: None }
     }
 
     fn fail(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Fail, found: found.into(), advice: Some(advice.into()) }
+        Self { name, verdict: Verdict::Fail, found: found.into(), advice: Some(advice.into()), setting: None }
     }
 }
 
-pub(super) async fn run(context: &Context) -> Outcome {
+/// What `cowl doctor` is asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Look for what dead containers of this node left on the machine, and for nothing else
+    #[arg(long)]
+    leaks: bool,
+    /// Remove it
+    #[arg(long, requires = "leaks")]
+    fix: bool,
+}
+
+pub(super) async fn run(context: &Context, args: &Args) -> Outcome {
+    if args.leaks {
+        return leaks::run(context, args.fix);
+    }
     let mut checks = host::checks(&context.state_dir);
     checks.extend(programs::checks());
     checks.extend(node::checks(context).await);
-    context.show(&checks, |all| all.iter().try_for_each(line))?;
+    let limits = limits::checks();
+    context.show(&checks.iter().chain(&limits).collect::<Vec<_>>(), |_| {
+        checks.iter().chain(&limits::in_short(&limits)).try_for_each(line)
+    })?;
     let failed = checks.iter().any(|c| c.verdict == Verdict::Fail);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -7,7 +7,7 @@ use super::Check;
 use crate::api::server::{ImageState, NodeStatus};
 use crate::api::urls;
 use crate::cli::context::Context;
-use crate::cli::{ca, doors};
+use crate::cli::{ca, dns, doors};
 use crate::client::{self, Client};
 
 pub(super) async fn checks(context: &Context) -> Vec<Check> {
@@ -22,6 +22,8 @@ pub(super) async fn checks(context: &Context) -> Vec<Check> {
     }
     checks.push(group());
     checks.push(names(answer.as_ref().ok()));
+    checks.extend(answer.as_ref().ok().map(containers_by_name));
+    checks.extend(answer.as_ref().ok().map(ipv6));
     checks.push(certificates(context));
     checks
 }
@@ -83,6 +85,25 @@ fn names(status: Option<&NodeStatus>) -> Check {
         Check::warn(name, found, advice)
     } else {
         Check::warn(name, found, "point *.DOMAIN at this machine, or use curl --resolve")
+    }
+}
+
+/// Whether containers are found by name from this machine.
+fn containers_by_name(status: &NodeStatus) -> Check {
+    let name = "computers by name";
+    let domain = status.domains.iter().find(|d| !d.ends_with("localhost")).map_or("cowl.internal", String::as_str);
+    if dns::resolves(domain) {
+        return Check::ok(name, format!("NAME.PROJECT.{domain} resolves here"));
+    }
+    let advice = "`cowl dns` says how it stands, `cowl dns install` makes it so";
+    Check::warn(name, format!("NAME.PROJECT.{domain} does not resolve here"), advice)
+}
+
+fn ipv6(status: &NodeStatus) -> Check {
+    let name = "ipv6";
+    match &status.network6 {
+        Some(network) => Check::ok(name, format!("computers have addresses in {network}, translated to the host's")),
+        None => Check::ok(name, "computers have none: the host had no way out over IPv6 when the node started"),
     }
 }
 

@@ -74,7 +74,7 @@ fn furnish(
     cgroups.place(&spec.container.id, init.pid, false)?;
     let open = |name: &str| File::open(proc(name)).context(|| format!("open {name}"));
     let (userns, netns) = (open("ns/user")?, open("ns/net")?);
-    net::create(&spec.veth(), netns.as_fd(), spec.container.address)?;
+    net::create(&spec.veth(), netns.as_fd(), spec.container.address, spec.container.address6)?;
     tell(spec, limits::network(&spec.veth(), &spec.container.settings.limits, Groups::Fresh));
     let mounts = Mounts::make(spec, &userns, base)?;
     channel.send(&Message::Mounts, &mounts.fds())?;

@@ -66,7 +66,7 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).context(|| "new cgroup namespace".into())?;
     setsid().context(|| "setsid".into())?;
     sethostname(&spec.container.hostname).context(|| "set the host name".into())?;
-    net::configure_inside(spec.container.address)?;
+    net::configure_inside(spec.container.address, spec.container.address6)?;
 
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context(|| "make the host's mounts private".into())?;

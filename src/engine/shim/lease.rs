@@ -2,11 +2,12 @@
 //!
 //! A range is 131,072 ids wide: 65,536 for the container and as many for subordinate ids inside
 //! it, so that rootless podman works. A lease is a lock file in a directory all nodes of the
-//! machine share; the kernel frees it when the shim ends, however it ends.
+//! machine share; the kernel frees it when the shim ends, however it ends. Whoever holds the lock
+//! may remove the file: who gets the lock of a file that is gone tries again.
 
 use std::fs::{self, File};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
@@ -22,7 +23,47 @@ const DIRECTORY: &str = "/run/cowl-ids";
 pub struct Lease {
     /// First host id of the range.
     pub base: u32,
-    _lock: Flock<File>,
+    lock: Flock<File>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        remove(&self.lock, &path(self.base));
+    }
+}
+
+fn path(base: u32) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{base:08x}"))
+}
+
+/// Whether the locked file is still the one at its path.
+fn is_there(file: &File, path: &Path) -> bool {
+    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(held), Ok(there)) if same(&held, &there))
+}
+
+fn remove(lock: &Flock<File>, path: &Path) {
+    if is_there(lock, path) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Lock files that nobody holds: their shims were killed.
+pub fn abandoned() -> Vec<PathBuf> {
+    let entries = fs::read_dir(DIRECTORY).into_iter().flatten().flatten().map(|e| e.path());
+    entries.filter(|path| try_lock(path).is_some()).collect()
+}
+
+/// Removes such a file, unless somebody holds it now.
+pub fn forget(path: &Path) {
+    if let Some(lock) = try_lock(path) {
+        remove(&lock, path);
+    }
+}
+
+fn try_lock(path: &Path) -> Option<Flock<File>> {
+    let file = File::options().write(true).open(path).ok()?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
 }
 
 /// Takes the first free range at or above `from`. Ranges begin at multiples of [`WIDTH`], so that
@@ -36,10 +77,13 @@ pub fn take(from: u32) -> Result<Lease> {
     let directory = Path::new(DIRECTORY);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).at("create", directory)?;
     loop {
-        let path = directory.join(format!("{base:08x}"));
+        let path = path(base);
         let file = File::options().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
         if let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            return Ok(Lease { base, _lock: lock });
+            if is_there(&lock, &path) {
+                return Ok(Lease { base, lock });
+            }
+            continue;
         }
         // The last range would end at the reserved id 2³² − 1.
         base = base.checked_add(WIDTH).filter(|b| b.checked_add(WIDTH).is_some()).ok_or_else(none_left)?;

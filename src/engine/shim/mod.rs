@@ -15,7 +15,7 @@ mod console;
 mod dial;
 mod init;
 mod kit;
-mod lease;
+pub mod lease;
 mod mounts;
 pub mod protocol;
 mod sandbox;

@@ -10,7 +10,9 @@ mod env;
 mod events;
 mod extract;
 mod files;
+mod firewall;
 mod images;
+mod network;
 mod operations;
 mod projects;
 mod reply;
@@ -46,6 +48,8 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(containers::router())
         .merge(operations::router())
         .merge(env::router())
+        .merge(firewall::router())
+        .merge(network::router())
         .merge(snapshots::router())
         .merge(files::router())
         .merge(status::router())

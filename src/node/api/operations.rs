@@ -21,9 +21,6 @@ pub fn router() -> Router<NodeState> {
         ("copy", "copying containers"),
         ("sync", "syncing copies"),
         ("kvm", "virtual machines"),
-        ("network", "egress settings"),
-        ("network/{*rest}", "egress settings"),
-        ("firewall/{*rest}", "the firewall"),
         ("storage/{*rest}", "storage shares"),
         ("proxy/{*rest}", "proxy permissions and hooks"),
     ] {

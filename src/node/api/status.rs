@@ -26,6 +26,8 @@ async fn status(State(node): State<NodeState>) -> Reply<NodeStatus> {
         listen: place.listen.to_string(),
         api_url: place.api_url(),
         network: place.network.to_string(),
+        network6: place.network6.map(|prefix| format!("{prefix}/64")),
+        dns: place.dns.map(|at| at.to_string()),
         pool: PoolStatus {
             path: node.machine.pool_root().display().to_string(),
             kind: node.machine.pool_kind().to_owned(),

@@ -222,8 +222,30 @@ async fn what_is_not_built_says_so() {
     assert_eq!(c.send("POST", &format!("{path}/copy"), json!({})).await.0, 501);
     assert_eq!(c.send("POST", &format!("{path}/sync"), None).await.0, 501);
     assert_eq!(c.send("PUT", &format!("{path}/kvm"), json!({})).await.0, 501);
-    assert_eq!(c.send("GET", &format!("{path}/firewall/rules"), None).await.0, 501);
     assert_eq!(c.send("POST", &format!("{path}/authorize"), None).await.0, 503);
+}
+
+#[tokio::test]
+async fn rules_and_egress_reach_the_machine_and_a_refusal_changes_nothing() {
+    let b = TestBox::new();
+    let c = Client::of(&b).await;
+    let project = c.project("demo").await;
+    let id = c.running(&project, "web").await;
+    let path = format!("/api/v1/containers/{id}");
+    let rule = json!({ "action": "drop", "protocol": "udp", "description": "", "destination_port": "53" });
+    let egress = format!("{path}/firewall/egress");
+    assert_eq!(c.send("POST", &egress, rule.clone()).await.0, 200);
+    assert_eq!(c.send("PUT", &format!("{path}/network"), json!({ "type": "block" })).await.0, 200);
+    let policy = || b.machine.world().policies.values().next().cloned().unwrap();
+    assert!(policy().blocked && policy().rules.egress.len() == 1);
+    // The kernel refuses: nothing is written down.
+    b.machine.fail_next("set_policy", "nft: no");
+    assert_eq!(c.send("POST", &format!("{path}/firewall/reset"), None).await.0, 500);
+    assert_eq!(c.get(&format!("{path}/firewall/rules")).await["rule_count"], 1);
+    assert_eq!(c.send("POST", &egress, rule).await.0, 409);
+    assert_eq!(c.send("DELETE", &format!("{path}/network"), None).await.0, 200);
+    assert!(!policy().blocked);
+    assert_eq!(c.send("POST", &format!("{path}/firewall/sideways"), json!({})).await.0, 404);
 }
 
 #[tokio::test]

@@ -1,15 +1,19 @@
 //! Which queries are answered here, and with what.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::op::{Edns, Header, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
+use super::find::Found;
+
 /// How long an own name may be remembered, in seconds. Short: a box may change its network.
 const TTL: u32 = 60;
+/// The same of a container's own address, which comes and goes with it.
+const TTL_OF_CONTAINER: u32 = 5;
 /// Largest UDP message we say we take (the common safe size).
 const EDNS_BYTES: u16 = 1232;
 
@@ -20,18 +24,44 @@ pub(super) enum Verdict {
     Ignore,
     /// Answered here.
     Reply(Vec<u8>),
+    /// A container's name.
+    Find(Asked),
     /// Someone else's name.
     Forward,
+}
+
+/// A query for a container's own address.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    header: Header,
+    query: Query,
+    wants_edns: bool,
+    /// The container's label, in lower case.
+    pub(super) name: String,
+    /// Its project's.
+    pub(super) project: String,
+}
+
+/// Where own names lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// For A.
+    pub v4: Option<Ipv4Addr>,
+    /// For AAAA.
+    pub v6: Option<Ipv6Addr>,
 }
 
 /// The names that lead to the node.
 pub(super) struct OwnNames {
     zones: Vec<Name>,
-    answer: Ipv4Addr,
+    answer: Answer,
+    /// Two labels in front of a domain are a container.
+    finds: bool,
+    forwards: bool,
 }
 
 impl OwnNames {
-    pub(super) fn new(domains: &[String], answer: Ipv4Addr) -> io::Result<Self> {
+    pub(super) fn new(domains: &[String], answer: Answer, finds: bool, forwards: bool) -> io::Result<Self> {
         let zone = |domain: &String| {
             let mut name = Name::from_ascii(domain).map_err(|e| {
                 io::Error::new(io::ErrorKind::InvalidInput, format!("{domain:?} is not a domain name: {e}"))
@@ -42,7 +72,7 @@ impl OwnNames {
             }
             Ok(name)
         };
-        Ok(Self { zones: domains.iter().map(zone).collect::<io::Result<_>>()?, answer })
+        Ok(Self { zones: domains.iter().map(zone).collect::<io::Result<_>>()?, answer, finds, forwards })
     }
 
     /// Whose a message is.
@@ -59,30 +89,59 @@ impl OwnNames {
             return plain(&header, None, ResponseCode::FormErr);
         }
         let Ok(query) = Query::read(&mut decoder) else { return plain(&header, None, ResponseCode::FormErr) };
-        if !self.zones.iter().any(|zone| zone.zone_of(query.name())) {
-            return Verdict::Forward;
+        let Some(zone) = self.zones.iter().find(|zone| zone.zone_of(query.name())) else {
+            return if self.forwards { Verdict::Forward } else { plain(&header, Some(query), ResponseCode::Refused) };
+        };
+        let Ok(whole) = Message::from_vec(message) else {
+            return plain(&header, Some(query), ResponseCode::FormErr);
+        };
+        let wants_edns = whole.edns.is_some();
+        if self.finds && query.name().num_labels() == zone.num_labels() + 2 {
+            let mut labels = query.name().iter().map(|l| String::from_utf8_lossy(l).to_ascii_lowercase());
+            let (name, project) = (labels.next().unwrap_or_default(), labels.next().unwrap_or_default());
+            return Verdict::Find(Asked { header, query, wants_edns, name, project });
         }
-        match Message::from_vec(message) {
-            Ok(whole) => self.answer(&header, query, whole.edns.is_some()),
-            Err(_) => plain(&header, Some(query), ResponseCode::FormErr),
-        }
+        written(&answered(&header, query, wants_edns, self.answer, TTL))
     }
 
-    fn answer(&self, header: &Header, query: Query, wants_edns: bool) -> Verdict {
-        let mut reply = reply_to(header, Some(query.clone()), ResponseCode::NoError);
-        reply.metadata.authoritative = true;
-        let asks_address = matches!(query.query_type(), RecordType::A | RecordType::ANY);
-        // Other types exist for no own name: an empty answer makes clients take the A record.
-        if asks_address && query.query_class() == DNSClass::IN {
-            reply.add_answer(Record::from_rdata(query.name().clone(), TTL, RData::A(A(self.answer))));
-        }
-        if wants_edns {
-            let mut edns = Edns::new();
-            edns.set_max_payload(EDNS_BYTES);
-            reply.set_edns(edns);
-        }
-        written(&reply)
+    /// The reply to a query for a container.
+    pub(super) fn found(&self, asked: Asked, found: Found) -> Option<Vec<u8>> {
+        let Asked { header, query, wants_edns, .. } = asked;
+        let nowhere = Answer { v4: None, v6: None };
+        let reply = match found {
+            Found::Nobody => {
+                let mut reply = reply_to(&header, Some(query), ResponseCode::NXDomain);
+                reply.metadata.authoritative = true;
+                reply
+            }
+            Found::Asleep => answered(&header, query, wants_edns, nowhere, TTL_OF_CONTAINER),
+            Found::At(v4, v6) => answered(&header, query, wants_edns, Answer { v4: Some(v4), v6 }, TTL_OF_CONTAINER),
+        };
+        reply.to_vec().ok()
     }
+}
+
+fn answered(header: &Header, query: Query, wants_edns: bool, answer: Answer, ttl: u32) -> Message {
+    let mut reply = reply_to(header, Some(query.clone()), ResponseCode::NoError);
+    reply.metadata.authoritative = true;
+    let kind = query.query_type();
+    let asks = |wanted| (kind == wanted || kind == RecordType::ANY) && query.query_class() == DNSClass::IN;
+    let mut add = |data| {
+        reply.add_answer(Record::from_rdata(query.name().clone(), ttl, data));
+    };
+    // Other types exist for no own name: an empty answer makes clients take an address.
+    if let Some(v4) = answer.v4.filter(|_| asks(RecordType::A)) {
+        add(RData::A(A(v4)));
+    }
+    if let Some(v6) = answer.v6.filter(|_| asks(RecordType::AAAA)) {
+        add(RData::AAAA(AAAA(v6)));
+    }
+    if wants_edns {
+        let mut edns = Edns::new();
+        edns.set_max_payload(EDNS_BYTES);
+        reply.set_edns(edns);
+    }
+    reply
 }
 
 /// The reply to a query that no upstream answered; `None` when it cannot even be read.
@@ -117,8 +176,10 @@ mod tests {
 
     use super::*;
 
+    const ANSWER: Answer = Answer { v4: Some(Ipv4Addr::new(169, 254, 1, 1)), v6: None };
+
     fn names() -> OwnNames {
-        OwnNames::new(&["cowl.internal".into(), "Cowl.Localhost.".into()], Ipv4Addr::new(169, 254, 1, 1)).unwrap()
+        OwnNames::new(&["cowl.internal".into(), "Cowl.Localhost.".into()], ANSWER, false, true).unwrap()
     }
 
     fn query(name: &str, kind: RecordType) -> Vec<u8> {
@@ -136,7 +197,7 @@ mod tests {
                 Some(Message::from_vec(&bytes).unwrap())
             }
             Verdict::Forward => None,
-            Verdict::Ignore => panic!("{name} was ignored"),
+            other => panic!("{name}: {other:?}"),
         }
     }
 
@@ -157,6 +218,38 @@ mod tests {
             let reply = reply("api.cowl.internal.", kind).unwrap();
             assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NoError, 0), "{kind}");
         }
+    }
+
+    #[test]
+    fn with_ipv6_own_names_have_both_kinds_of_address() {
+        let six: Ipv6Addr = "fd01::1".parse().unwrap();
+        let names = OwnNames::new(&["cowl.internal".into()], Answer { v6: Some(six), ..ANSWER }, false, true).unwrap();
+        let Verdict::Reply(reply) = names.judge(&query("api.cowl.internal.", RecordType::AAAA)) else { panic!() };
+        let reply = Message::from_vec(&reply).unwrap();
+        assert_eq!((reply.answers.len(), &reply.answers[0].data), (1, &RData::AAAA(AAAA(six))));
+    }
+
+    #[test]
+    fn the_host_finds_containers_by_two_labels_and_nothing_of_others() {
+        let names = OwnNames::new(&["cowl.internal".into()], ANSWER, true, false).unwrap();
+        let ask = |found| {
+            let Verdict::Find(asked) = names.judge(&query("Web.My-Demo.cowl.internal.", RecordType::A)) else {
+                panic!("not looked up")
+            };
+            assert_eq!((asked.name.as_str(), asked.project.as_str()), ("web", "my-demo"));
+            Message::from_vec(&names.found(asked, found).unwrap()).unwrap()
+        };
+        let own = Ipv4Addr::new(10, 201, 0, 16);
+        assert_eq!(ask(Found::At(own, None)).answers[0].data, RData::A(A(own)));
+        let asleep = ask(Found::Asleep);
+        assert_eq!((asleep.metadata.response_code, asleep.answers.len()), (ResponseCode::NoError, 0));
+        assert_eq!(ask(Found::Nobody).metadata.response_code, ResponseCode::NXDomain);
+        let code = |name: &str| match names.judge(&query(name, RecordType::A)) {
+            Verdict::Reply(reply) => Message::from_vec(&reply).unwrap().metadata.response_code,
+            other => panic!("{name}: {other:?}"),
+        };
+        assert_eq!(code("example.org."), ResponseCode::Refused);
+        assert_eq!(code("p-c-terminal-1.node-a.containers.cowl.internal."), ResponseCode::NoError);
     }
 
     #[test]
@@ -199,7 +292,7 @@ mod tests {
     #[test]
     fn a_domain_that_is_not_a_name_is_an_error() {
         for bad in ["", ".", "a..b", &"x".repeat(64)] {
-            assert!(OwnNames::new(&[bad.to_owned()], Ipv4Addr::LOCALHOST).is_err(), "{bad}");
+            assert!(OwnNames::new(&[bad.to_owned()], ANSWER, false, true).is_err(), "{bad}");
         }
     }
 

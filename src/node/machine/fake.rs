@@ -19,6 +19,7 @@ use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
 use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::quota::DiskUse;
+use crate::engine::firewall::Policy;
 use crate::engine::shim::protocol::{Event, Outcome, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
@@ -68,6 +69,8 @@ pub(crate) struct World {
     pub fail: HashMap<&'static str, String>,
     /// All calls that had an effect.
     pub calls: Vec<String>,
+    /// Firewall and egress of each.
+    pub policies: HashMap<ContainerId, Policy>,
     /// How long a graceful stop takes.
     pub stop_takes: Duration,
     /// CPU time that every look finds used since the one before, in microseconds.
@@ -226,6 +229,12 @@ impl Machine for Fake {
             world.watchers.entry(*id).or_default().push(tx);
         }
         rx
+    }
+
+    fn set_policy(&self, id: &ContainerId, policy: &Policy) -> Result<()> {
+        let mut world = self.step("set_policy", id)?;
+        world.policies.insert(*id, policy.clone());
+        Ok(())
     }
 
     fn create_snapshot(&self, id: &ContainerId, name: &str) -> Result<()> {

@@ -12,7 +12,7 @@ pub mod watch;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,9 +24,10 @@ use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
 use crate::api::{ContainerId, Settings};
 use crate::engine::Result;
-use crate::engine::shares::Share;
 use crate::engine::cgroup::limits::Shortfall;
+use crate::engine::firewall::Policy;
 use crate::engine::quota::DiskUse;
+use crate::engine::shares::Share;
 use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
@@ -40,6 +41,8 @@ pub struct Boot {
     pub hostname: String,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Its IPv6 address, where the host has IPv6.
+    pub address6: Option<Ipv6Addr>,
     /// Whether the kit services run.
     pub kit: bool,
     /// Environment of init and of sessions.
@@ -78,6 +81,8 @@ pub trait Machine: Send + Sync + 'static {
     /// Events of a running container's shim. The channel closes when the shim is gone. Must be
     /// called inside a tokio runtime.
     fn watch(&self, id: &ContainerId) -> mpsc::Receiver<Event>;
+    /// Makes a container's firewall and egress these, now and whenever it runs.
+    fn set_policy(&self, id: &ContainerId, policy: &Policy) -> Result<()>;
     fn create_snapshot(&self, id: &ContainerId, name: &str) -> Result<()>;
     fn delete_snapshot(&self, id: &ContainerId, name: &str) -> Result<()>;
     fn snapshots(&self, id: &ContainerId) -> Result<Vec<String>>;

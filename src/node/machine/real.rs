@@ -17,6 +17,7 @@ use crate::api::settings::Limits;
 use crate::engine::cgroup::Cgroups;
 use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::fault;
+use crate::engine::firewall::{self, Policy};
 use crate::engine::launch::{self, ContainerSpec};
 use crate::engine::quota::DiskUse;
 use crate::engine::shares::{self, Share};
@@ -66,6 +67,10 @@ impl Machine for Real {
 
     fn delete_disk(&self, id: &ContainerId) -> Result<()> {
         fault::step("delete_disk");
+        // What stays is found by `cowl doctor --leaks`; it must not keep the disk.
+        if let Err(error) = self.set_policy(id, &Policy::default()) {
+            tracing::warn!(container = %id, %error, "its firewall rules could not be removed");
+        }
         self.pool.delete_disk(id)
     }
 
@@ -86,6 +91,7 @@ impl Machine for Real {
             disk,
             lower_usr,
             address: boot.address,
+            address6: boot.address6,
             kit_dir,
             env: boot.env.clone(),
             kit_env: boot.kit_env.clone(),
@@ -125,6 +131,10 @@ impl Machine for Real {
 
     fn watch(&self, id: &ContainerId) -> mpsc::Receiver<Event> {
         watch::watch(launch::shim_socket(&self.config, id))
+    }
+
+    fn set_policy(&self, id: &ContainerId, policy: &Policy) -> Result<()> {
+        firewall::apply(&self.config.tag(), id, policy, self.config.network)
     }
 
     fn create_snapshot(&self, id: &ContainerId, name: &str) -> Result<()> {

@@ -42,6 +42,11 @@ impl NewEvent {
         }
     }
 
+    /// About a container's firewall.
+    pub fn firewall(event_type: &'static str, project: ProjectId, id: ContainerId, data: serde_json::Value) -> Self {
+        Self { resource_type: "firewall", ..Self::container(event_type, project, id, data) }
+    }
+
     /// About the box itself.
     pub fn server(event_type: &'static str, resource_id: String, data: serde_json::Value) -> Self {
         Self { event_type, resource_type: "server", resource_id, project_id: None, container_id: None, data }

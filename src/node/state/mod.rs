@@ -12,12 +12,16 @@
 //! | [`transitions`] | the one way a container's state changes |
 //! | [`journal`] | operations under way, for after a crash |
 //! | [`addresses`] | which index of the network is whose |
+//! | [`firewall`] | firewall rules, egress configurations |
+//! | [`known`] | the same from outside, read-only |
 //! | [`events`] | what happened |
 
 pub mod addresses;
 pub mod containers;
 pub mod events;
+pub mod firewall;
 pub mod journal;
+pub mod known;
 pub mod meta;
 pub mod projects;
 pub mod schema;

@@ -16,6 +16,8 @@ pub(crate) fn place() -> Place {
         domains: vec!["cowl.localhost".into(), "cowl.internal".into()],
         listen: ([127, 0, 0, 1], 8443).into(),
         network: "10.201.0.0/16".parse().unwrap(),
+        network6: Some("fd01:203:405::".parse().unwrap()),
+        dns: None,
         owner_id: "0123456789abcdef01234567".into(),
         state_dir: "/nonexistent".into(),
         started_at: super::clock::now(),

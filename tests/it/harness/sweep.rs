@@ -55,6 +55,17 @@ pub fn dead_runs() {
             remove(&dir);
         }
     }
+    for name in namespaces().into_iter().filter(|name| owner(name).is_some()) {
+        if !owner(&name).is_some_and(|(pid, start)| start_time(pid) == Some(start)) {
+            tell(&run(program("ip").args(["netns", "delete", &name])));
+        }
+    }
+}
+
+/// Names of network namespaces.
+fn namespaces() -> Vec<String> {
+    let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().into_string().ok()).collect()
 }
 
 /// Removes one node's directory and all that hangs on it. Says on stderr what resists.
@@ -175,6 +186,8 @@ pub fn own_leftovers() -> Vec<String> {
         .map(|(_, dir)| format!("directory {}", dir.display()))
         .collect();
     left.extend(processes_naming(&prefix).into_iter().map(|pid| format!("process {pid}")));
+    let worlds = namespaces().into_iter().filter(|n| n.starts_with(&own_prefix()));
+    left.extend(worlds.map(|n| format!("network namespace {n}")));
     left.extend(loops_below(&prefix).into_iter().map(|d| format!("loop device {d}")));
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     left.extend(table.lines().filter(|l| l.contains(&name)).map(|l| format!("mount {l}")));
