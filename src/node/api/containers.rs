@@ -10,6 +10,7 @@ use super::{NodeState, checks, put_or_patch};
 use crate::api::container::{Container, ContainerList, ContainerStats, CreateContainer, StatusLog, UpdateContainer};
 use crate::api::envelope::Pagination;
 use crate::api::{ProjectId, names};
+use crate::node::devices;
 use crate::node::lifecycle::Wish;
 use crate::node::state::containers::SORT;
 
@@ -81,9 +82,13 @@ async fn update(
 ) -> Reply<Container> {
     let id = container_id(&id)?;
     let change = checks::container_update(body.value)?;
+    let before = node.db(move |store| store.container(&id)).await?.effective_settings();
     let (row, events) = node.db(move |store| store.update_container(&id, &change)).await?;
     node.bus.tell_all(events);
-    ok("Container updated", node.present(row))
+    let remarks = devices::remarks(&before, &row);
+    let mut shown = node.present(row);
+    shown.warnings.extend(remarks);
+    ok("Container updated", shown)
 }
 
 async fn remove(State(node): State<NodeState>, Params(id): Params<String>) -> Reply<serde_json::Value> {
