@@ -17,7 +17,8 @@ use super::cgroup::Cgroups;
 use super::error::{Context, Error, Result};
 use super::shim::protocol::{Event, Reply, Request, Status};
 use super::sys::fds;
-use super::{Config, firewall, net};
+use super::ramdisk::{self, Ramdisk};
+use super::{Config, firewall, lxcfs, net};
 use crate::api::{ContainerId, Settings};
 
 /// How long a shim may take to answer.
@@ -47,6 +48,9 @@ pub struct ContainerSpec {
     /// Limits, devices and the like.
     #[serde(default)]
     pub settings: Settings,
+    /// Its `/ramdisk`; `None` for none.
+    #[serde(default)]
+    pub ramdisk: Option<Ramdisk>,
 }
 
 /// A [`ContainerSpec`] and what its shim must know of the node; `RUN/<id>/spec.json`.
@@ -111,6 +115,7 @@ impl ShimSpec {
 /// The step that failed; nothing of the container is left behind then.
 pub fn start(config: &Config, container: &ContainerSpec) -> Result<Status> {
     let root = Root::Disk { disk: container.disk.clone(), lower_usr: container.lower_usr.clone() };
+    ramdisk::settle(&config.run_dir, &container.id, container.ramdisk.as_ref())?;
     start_from(config, container, root)
 }
 
@@ -130,6 +135,7 @@ pub fn boot_once(config: &Config, path: &Path, patience: Duration) -> Result<()>
         env: BTreeMap::new(),
         kit_env: BTreeMap::new(),
         settings: Settings::default(),
+        ramdisk: None,
     };
     fs::create_dir_all(&config.run_dir).at("create", &config.run_dir)?;
     start_from(config, &container, Root::Plain { path: path.to_owned() })?;
@@ -363,6 +369,10 @@ pub fn prepare_host(config: &Config, doors: firewall::Doors) -> Result<()> {
     raise("/proc/sys/kernel/keys/maxkeys", 2_000);
     raise("/proc/sys/kernel/keys/maxbytes", 2_000_000);
     raise("/proc/sys/kernel/pty/max", 65_536);
+    // Containers can do without; the node tries again later.
+    if let Err(e) = lxcfs::ensure(config) {
+        tracing::warn!(error = %e, "containers see the host's memory and CPUs");
+    }
     Ok(())
 }
 
@@ -379,6 +389,8 @@ fn raise(path: &str, least: u64) {
 /// # Errors
 /// The step that failed.
 pub fn release_host(config: &Config) -> Result<()> {
+    lxcfs::stop(config);
+    ramdisk::release_all(&config.run_dir);
     Cgroups::find(&config.tag())?.remove_node();
     firewall::unload(&config.tag())
 }

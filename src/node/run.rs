@@ -32,7 +32,7 @@ use super::options::{self, Options};
 use super::routes::NodeRoutes;
 use super::state::Store;
 use super::token::OwnerToken;
-use super::{Node, Place, clock, images, network, reconcile, snapshots, stats};
+use super::{Node, Place, clock, images, network, proc_view, reconcile, snapshots, stats};
 use crate::api::ServerId;
 use crate::api::container::ContainerState;
 use crate::api::ids::EventId;
@@ -137,10 +137,10 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         proxy: inner.local_addr().map_err(at(&options.run_dir))?.port(),
         public: listen.port(),
     };
-    let machine = tokio::task::spawn_blocking(move || {
+    let (machine, config) = tokio::task::spawn_blocking(move || {
         let machine = Real::open(config.clone())?;
         launch::prepare_host(&config, doors)?;
-        Ok::<_, engine::Error>(machine)
+        Ok::<_, engine::Error>((machine, config))
     })
     .await
     .map_err(|e| StartError::Engine(engine::Error::Unsupported(e.to_string())))??;
@@ -153,6 +153,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     node.tasks.spawn(reconcile::resume(Arc::clone(&node), work));
     node.tasks.spawn(snapshots::sweep(Arc::clone(&node)));
     node.tasks.spawn(stats::stream(Arc::clone(&node)));
+    node.tasks.spawn(proc_view::keep(config, node.shutdown.clone()));
     tracing::info!(
         server = node.place.server_name,
         api = node.place.api_url(),

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Node;
-use super::driver::failure;
+use super::driver::{failure, ramdisk_of};
 use super::machine::Tree;
 use super::state::addresses;
 use super::state::containers::ContainerRow;
 use super::state::events::NewEvent;
 use crate::api::container::{
     ContainerState, ContainerStats, CpuStats, DiskStats, DiskUsage, MemoryStats, NetworkAddress, NetworkCounters,
-    NetworkStats,
+    NetworkStats, RamdiskStats, RamdiskUsage,
 };
 use crate::api::server::HostStats;
 use crate::api::{ApiError, ContainerId};
@@ -93,6 +93,7 @@ impl Node {
         let host = memory();
         let sample = if lives { self.sample(row.id).await? } else { None };
         let disk = self.disk_stats(row.id).await;
+        let ramdisk = self.ramdisk_stats(&row).await;
         let cores = cores();
         Ok(ContainerStats {
             id: row.id,
@@ -116,6 +117,7 @@ impl Node {
                 swap_usage: usage.swap,
                 swap_usage_peak: usage.swap,
             }),
+            ramdisk,
             disk,
             network: sample
                 .map(|(usage, _)| {
@@ -152,6 +154,21 @@ impl Node {
             self.samples.keep(id, now);
         }
         Ok(Some((now, percent)))
+    }
+
+    async fn ramdisk_stats(self: &Arc<Self>, row: &ContainerRow) -> RamdiskStats {
+        let (id, asked) = (row.id, ramdisk_of(row));
+        let held = self.engine(move |m| Ok(m.ramdisk_usage(&id))).await.unwrap_or_default();
+        RamdiskStats {
+            scope: row.ramdisk_scope.clone(),
+            shared_pool_maximum: asked.map(|a| a.size),
+            capacity_reserved: false,
+            usage: held.private.map(|private| RamdiskUsage {
+                private: Some(private),
+                secrets: None,
+                project: held.project,
+            }),
+        }
     }
 
     /// The disk's size, as counted within the last half minute; 0 while the first count is slow.

@@ -2,6 +2,7 @@
 //! what must be mended, and how.
 
 mod host;
+mod inside;
 mod node;
 mod programs;
 
@@ -53,7 +54,10 @@ impl Check {
 pub(super) async fn run(context: &Context) -> Outcome {
     let mut checks = host::checks(&context.state_dir);
     checks.extend(programs::checks());
-    checks.extend(node::checks(context).await);
+    let node = node::checks(context).await;
+    let node_runs = node.first().is_some_and(|check| check.verdict == Verdict::Ok);
+    checks.extend(inside::checks(&context.run_dir, node_runs));
+    checks.extend(node);
     context.show(&checks, |all| all.iter().try_for_each(line))?;
     let failed = checks.iter().any(|c| c.verdict == Verdict::Fail);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::init;
+use super::{additions, init};
 use super::lease::WIDTH;
 use super::mounts::Mounts;
 use super::stage::{Channel, Message};
@@ -39,6 +39,7 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
 pub fn bear(spec: &ShimSpec, cgroups: &Cgroups, base: u32) -> Result<Machine> {
     let id = &spec.container.id;
     cgroups.create(id, base)?;
+    cgroups.show_limits_inside(id);
     let (ours, theirs) = Channel::pair()?;
     let payload = cgroups.open_payload(id)?;
     let init = match process::fork(NAMESPACES, Some(payload.as_fd())).context(|| "make the namespaces".into())? {
@@ -72,8 +73,9 @@ fn furnish(
     let open = |name: &str| File::open(proc(name)).context(|| format!("open {name}"));
     let (userns, netns) = (open("ns/user")?, open("ns/net")?);
     net::create(&spec.veth(), netns.as_fd(), spec.container.address)?;
-    let mounts = Mounts::make(&spec.root, &userns, base)?;
+    let mounts = Mounts::make(spec, &userns, base)?;
     channel.send(&Message::Mounts, &mounts.fds())?;
+    additions::send(channel, &additions::gather(spec, &userns))?;
     let inside = channel.expect(&Message::Inside, 2)?;
     let [console, notify] = inside.try_into().map_err(|_| Error::Shim("wrong number of descriptors".into()))?;
     channel.expect_exec()?;

@@ -18,7 +18,7 @@ use rustix::mount::{
     unmount,
 };
 
-use super::sandbox;
+use super::{additions, sandbox};
 use super::stage::{Channel, Message};
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::launch::{Root, ShimSpec};
@@ -56,6 +56,7 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
     let (Some(root), Some(dev), usr) = (received.next(), received.next(), received.next()) else {
         return Err(Error::Shim("mounts are missing".into()));
     };
+    let additions = channel.expect_additions()?;
     become_root()?;
     // A container without its shim cannot be reached or stopped: they end together.
     process::die_with_parent(libc::SIGKILL).context(|| "tie init to the shim".into())?;
@@ -76,6 +77,7 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
     made.attach()?;
     let console = make_console()?;
     mask()?;
+    additions::attach(&additions);
     let notify = make_notify()?;
     name_once(&spec.container.hostname)?;
     // systemd hands credentials to its services through mounts: private propagation breaks that

@@ -23,6 +23,7 @@ use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::{ContainerId, Settings};
 use crate::engine::Result;
+use crate::engine::ramdisk::{self, Ramdisk};
 use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
@@ -44,6 +45,8 @@ pub struct Boot {
     pub kit_env: BTreeMap<String, String>,
     /// The settings that hold for it.
     pub settings: Settings,
+    /// Its `/ramdisk`; `None` for none.
+    pub ramdisk: Option<Ramdisk>,
 }
 
 /// A file tree of a container that can be looked into.
@@ -81,6 +84,7 @@ pub trait Machine: Send + Sync + 'static {
     fn usage(&self) -> Result<PoolUsage>;
     fn pool_root(&self) -> PathBuf;
     fn pool_kind(&self) -> &'static str;
+    fn ramdisk_usage(&self, id: &ContainerId) -> ramdisk::Usage;
     fn counters(&self, id: &ContainerId) -> Result<Usage>;
     fn list(&self, tree: &Tree, path: &str) -> Result<Listing>;
     fn stat(&self, tree: &Tree, path: &str) -> Result<Stat>;

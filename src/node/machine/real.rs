@@ -14,6 +14,7 @@ use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::engine::launch::{self, ContainerSpec};
+use crate::engine::ramdisk;
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{self, Usage};
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
@@ -53,6 +54,7 @@ impl Machine for Real {
     }
 
     fn delete_disk(&self, id: &ContainerId) -> Result<()> {
+        ramdisk::release(&self.config.run_dir, id);
         self.pool.delete_disk(id)
     }
 
@@ -74,6 +76,7 @@ impl Machine for Real {
             env: boot.env.clone(),
             kit_env: boot.kit_env.clone(),
             settings: boot.settings.clone(),
+            ramdisk: boot.ramdisk.clone(),
         };
         launch::start(&self.config, &spec)
     }
@@ -143,6 +146,10 @@ impl Machine for Real {
 
     fn pool_kind(&self) -> &'static str {
         self.pool.kind()
+    }
+
+    fn ramdisk_usage(&self, id: &ContainerId) -> ramdisk::Usage {
+        ramdisk::usage(&self.config.run_dir, id)
     }
 
     fn counters(&self, id: &ContainerId) -> Result<Usage> {
