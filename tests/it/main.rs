@@ -14,6 +14,8 @@ mod command_line;
 mod files;
 mod first_run;
 mod inside;
+mod inside_view;
+mod nesting;
 mod proxy;
 mod snapshots;
 mod survival;
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         command_line::all(),
         files::all(),
         inside::all(),
+        inside_view::all(),
+        nesting::all(),
         proxy::all(),
         snapshots::all(),
         terminal::all(),

@@ -69,7 +69,7 @@ pub fn prerequisites() -> Option<String> {
     if !image().is_file() {
         return Some("COWL_TEST_IMAGE names no file; `cowl images build --export FILE` makes one".into());
     }
-    ["curl", "tmux", "ip", "nft", "setpriv"]
+    ["curl", "tmux", "ip", "nft", "setpriv", "lxcfs"]
         .into_iter()
         .find(|p| run::program(p).arg("--version").output().is_err())
         .map(|p| format!("{p} is not installed; see scripts/deps --test"))
