@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 use rustix::thread::ThreadNameSpaceType;
@@ -35,6 +36,8 @@ const FILES: [&str; 8] = [
 /// `f_type` of statfs(2) for the file systems that these files are on by birth.
 const PROC: i64 = 0x9fa0;
 const SYSFS: i64 = 0x6265_6572;
+/// How long a renewal may take; it takes milliseconds.
+const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 /// One detached mount per file; none when no lxcfs runs.
 pub fn clone_all(run_dir: &Path) -> Vec<Addition> {
@@ -72,10 +75,17 @@ pub fn renew(run_dir: &Path, machine: &Machine) -> Result<()> {
             };
             process::exit_now(code)
         }
-        Forked::Parent(child) => match waitid(Id::PIDFd(child.fd.as_fd()), WaitPidFlag::WEXITED) {
-            Ok(WaitStatus::Exited(_, 0)) => Ok(()),
-            _ => Err(Error::Shim("the files of /proc could not be bound anew; see shim.log".into())),
-        },
+        Forked::Parent(child) => {
+            // Inside, /proc may be a file system of the container's own that never answers.
+            let mut polled = [PollFd::new(&child.fd, PollFlags::IN)];
+            if !poll(&mut polled, Some(&PATIENCE)).is_ok_and(|ready| ready > 0) {
+                let _ = process::signal(child.fd.as_fd(), libc::SIGKILL);
+            }
+            match waitid(Id::PIDFd(child.fd.as_fd()), WaitPidFlag::WEXITED) {
+                Ok(WaitStatus::Exited(_, 0)) => Ok(()),
+                _ => Err(Error::Shim("the files of /proc could not be bound anew; see shim.log".into())),
+            }
+        }
     }
 }
 
