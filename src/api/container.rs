@@ -442,6 +442,30 @@ pub struct NetworkStats {
     pub kind: String,
 }
 
+/// A container's `/ramdisk`, as it was last mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RamdiskStats {
+    /// `container` or `project`.
+    pub scope: String,
+    /// Bytes that `/ramdisk` may hold; None when there is none.
+    pub shared_pool_maximum: Option<u64>,
+    /// Always false: its memory is taken when it is written to.
+    pub capacity_reserved: bool,
+    /// None before the first start, and without one.
+    pub usage: Option<RamdiskUsage>,
+}
+
+/// Bytes in a container's ramdisks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RamdiskUsage {
+    /// In its own.
+    pub private: Option<u64>,
+    /// Always None: there is no ramdisk for secrets.
+    pub secrets: Option<u64>,
+    /// In the one it shares with its project.
+    pub project: Option<u64>,
+}
+
 /// `data` of `GET /api/v1/containers/{id}/stats`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerStats {
@@ -465,6 +489,8 @@ pub struct ContainerStats {
     pub cpu: Option<CpuStats>,
     /// None unless running or paused.
     pub memory: Option<MemoryStats>,
+    /// Its `/ramdisk`.
+    pub ramdisk: RamdiskStats,
     /// Its disk.
     pub disk: DiskStats,
     /// Its interfaces.

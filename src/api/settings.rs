@@ -99,6 +99,9 @@ pub struct Limits {
     /// Bytes its own changes may take on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<Size>,
+    /// Bytes its `/ramdisk` may hold, from its next start on; 512 MiB by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ramdisk: Option<Size>,
     /// Its share of a busy disk, 1–10000; 100 is what all have by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub io_weight: Option<u32>,
@@ -240,6 +243,7 @@ fn check(settings: &Settings) -> Result<(), FieldError> {
     least("limits/memory", l.memory, MEMORY_MIN)?;
     least("limits/memory_high", l.memory_high, MEMORY_MIN)?;
     least("limits/disk", l.disk, DISK_MIN)?;
+    least("limits/ramdisk", l.ramdisk, 1 << 20)?;
     for (field, rate) in [
         ("limits/io_read", l.io_read),
         ("limits/io_write", l.io_write),

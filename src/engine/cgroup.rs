@@ -127,6 +127,15 @@ impl Cgroups {
     /// # Errors
     /// The path that could not be written.
     pub fn enter_shim_group(&self) -> Result<()> {
+        // 0 is "the writer".
+        self.keep_beside_shims(0)
+    }
+
+    /// Moves a process that is to outlive the node to where the shims are.
+    ///
+    /// # Errors
+    /// The path that could not be written.
+    pub fn keep_beside_shims(&self, pid: u32) -> Result<()> {
         for h in self.hierarchies.iter().filter(|h| h.is_eager()) {
             let node = self.node_dir(h);
             make_dir(&node)?;
@@ -136,7 +145,7 @@ impl Cgroups {
             }
             let shim = node.join("shim");
             make_dir(&shim)?;
-            join(&shim)?;
+            join(&shim, pid)?;
         }
         Ok(())
     }
@@ -317,6 +326,19 @@ impl Cgroups {
         self.v2().is_ok_and(|h| self.container_dir(h, id).exists())
     }
 
+    /// Repeats a container's v2 limits in its `payload`, where its systemd, lxcfs and programs that
+    /// size themselves by their cgroup look for them. They stay unwritable inside.
+    pub fn show_limits_inside(&self, id: &ContainerId) {
+        let Ok(h) = self.v2() else { return };
+        let dir = self.container_dir(h, id);
+        for file in ["cpu.max", "memory.max", "memory.high", "memory.swap.max", "pids.max"] {
+            if let Ok(limit) = fs::read_to_string(dir.join(file)) {
+                // The group above enforces it anyway.
+                let _ = fs::write(dir.join("payload").join(file), limit.trim());
+            }
+        }
+    }
+
     /// Whether `controller` sits on a v1 hierarchy here.
     pub fn is_v1(&self, controller: &str) -> bool {
         self.hierarchies.iter().any(|h| h.has(controller))
@@ -330,9 +352,9 @@ fn make_dir(path: &Path) -> Result<()> {
     }
 }
 
-fn join(dir: &Path) -> Result<()> {
+fn join(dir: &Path, pid: u32) -> Result<()> {
     let procs = dir.join("cgroup.procs");
-    fs::write(&procs, "0").at("write", &procs)
+    fs::write(&procs, pid.to_string()).at("write", &procs)
 }
 
 /// Switches on what can be: a controller may be absent, or sit on v1, which is no failure.

@@ -17,7 +17,8 @@ use super::cgroup::Cgroups;
 use super::error::{Context, Error, Result};
 use super::shim::protocol::{Event, Reply, Request, Status};
 use super::sys::fds;
-use super::{Config, fault, firewall, net, net_rate, shares, sysctl};
+use super::ramdisk::{self, Ramdisk};
+use super::{Config, fault, firewall, lxcfs, net, net_rate, shares, sysctl};
 use crate::api::{ContainerId, Settings};
 
 /// How long a shim may take to answer.
@@ -50,6 +51,9 @@ pub struct ContainerSpec {
     /// Limits, devices and the like.
     #[serde(default)]
     pub settings: Settings,
+    /// Its `/ramdisk`; `None` for none.
+    #[serde(default)]
+    pub ramdisk: Option<Ramdisk>,
 }
 
 /// A [`ContainerSpec`] and what its shim must know of the node; `RUN/<id>/spec.json`.
@@ -114,6 +118,7 @@ impl ShimSpec {
 /// The step that failed; nothing of the container is left behind then.
 pub fn start(config: &Config, container: &ContainerSpec) -> Result<Status> {
     let root = Root::Disk { disk: container.disk.clone(), lower_usr: container.lower_usr.clone() };
+    ramdisk::settle(&config.run_dir, &container.id, container.ramdisk.as_ref())?;
     start_from(config, container, root)
 }
 
@@ -134,6 +139,7 @@ pub fn boot_once(config: &Config, path: &Path, patience: Duration) -> Result<()>
         env: BTreeMap::new(),
         kit_env: BTreeMap::new(),
         settings: Settings::default(),
+        ramdisk: None,
     };
     fs::create_dir_all(&config.run_dir).at("create", &config.run_dir)?;
     start_from(config, &container, Root::Plain { path: path.to_owned() })?;
@@ -372,6 +378,10 @@ pub fn prepare_host(config: &Config, plan: &firewall::Plan) -> Result<()> {
         net::ipv6::prepare()?;
     }
     sysctl::raise();
+    // Containers can do without; the node tries again later.
+    if let Err(e) = lxcfs::ensure(config) {
+        tracing::warn!(error = %e, "containers see the host's memory and CPUs");
+    }
     Ok(())
 }
 
@@ -380,6 +390,8 @@ pub fn prepare_host(config: &Config, plan: &firewall::Plan) -> Result<()> {
 /// # Errors
 /// The step that failed.
 pub fn release_host(config: &Config) -> Result<()> {
+    lxcfs::stop(config);
+    ramdisk::release_all(&config.run_dir);
     Cgroups::find(&config.tag())?.remove_node();
     firewall::unload(&config.tag())
 }

@@ -29,6 +29,7 @@ use crate::api::container::{ContainerState, Operation};
 use crate::api::{ApiError, ContainerId, names};
 use crate::engine;
 use crate::engine::net::ipv6;
+use crate::engine::ramdisk::{self, Ramdisk};
 use crate::engine::shim::protocol::{Event as ShimEvent, Outcome, Status};
 
 /// What a graceful stop gives init before everything is killed.
@@ -303,6 +304,7 @@ impl Driver {
             ("COWL_PORT", place.listen.port().to_string()),
         ];
         Boot {
+            ramdisk: ramdisk_of(&row),
             settings: row.effective_settings(),
             id: row.id,
             hostname: names::hostname(&row.name),
@@ -465,6 +467,12 @@ impl Driver {
         let reason = Some("its shim was killed, and the container with it".to_owned());
         self.go(Transition { reason, ..Transition::to(ContainerState::Failed, "node") }).await
     }
+}
+
+/// The `/ramdisk` that a container is to have.
+pub(super) fn ramdisk_of(row: &ContainerRow) -> Option<Ramdisk> {
+    let size = row.effective_settings().limits.ramdisk.map_or(ramdisk::SIZE, |size| size.0);
+    row.ramdisk.then(|| Ramdisk { size, project: (row.ramdisk_scope == "project").then_some(row.project_id) })
 }
 
 /// How init ended and the last words on its console, fit for one line on a screen.

@@ -32,7 +32,7 @@ use super::options::{self, Options};
 use super::routes::NodeRoutes;
 use super::state::Store;
 use super::token::OwnerToken;
-use super::{Node, Place, clock, firewall, images, network, reconcile, sleep, snapshots, stats};
+use super::{Node, Place, clock, firewall, images, network, proc_view, reconcile, sleep, snapshots, stats};
 use crate::api::ServerId;
 use crate::api::container::ContainerState;
 use crate::api::ids::EventId;
@@ -145,10 +145,10 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         doors: Doors { dns: four.dns_port, proxy: four.proxy_port, public: listen.port() },
         policies,
     };
-    let machine = tokio::task::spawn_blocking(move || {
+    let (machine, config) = tokio::task::spawn_blocking(move || {
         let machine = Real::open(config.clone())?;
         launch::prepare_host(&config, &plan)?;
-        Ok::<_, engine::Error>(machine)
+        Ok::<_, engine::Error>((machine, config))
     })
     .await
     .map_err(|e| StartError::Engine(engine::Error::Unsupported(e.to_string())))??;
@@ -171,6 +171,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     node.tasks.spawn(super::shares::sweep(Arc::clone(&node)));
     node.tasks.spawn(stats::sampler::run(Arc::clone(&node)));
     node.tasks.spawn(stats::sampler::listen_to_kernel(Arc::clone(&node), tag));
+    node.tasks.spawn(proc_view::keep(config, node.shutdown.clone()));
     tracing::info!(
         server = node.place.server_name,
         api = node.place.api_url(),

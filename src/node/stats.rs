@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use self::history::History;
 use self::hits::Hits;
 use super::Node;
-use super::driver::failure;
+use super::driver::{failure, ramdisk_of};
 use super::machine::Tree;
 use super::state::addresses;
 use super::state::containers::ContainerRow;
 use crate::api::container::{
     ContainerState, ContainerStats, CpuStats, DiskStats, DiskUsage, MemoryStats, NetworkAddress, NetworkCounters,
-    NetworkStats,
+    NetworkStats, RamdiskStats, RamdiskUsage,
 };
 use crate::api::history::StatsHistory;
 use crate::api::server::HostStats;
@@ -101,6 +101,7 @@ impl Node {
         let limits = row.effective_settings().limits;
         let cores = limits.cpu.map_or(f64::from(cores()), |limit| limit.min(f64::from(cores())));
         let memory_total = limits.memory.map_or(host.total, |limit| limit.0.min(host.total));
+        let ramdisk = self.ramdisk_stats(&row).await;
         Ok(ContainerStats {
             id: row.id,
             project_id: row.project_id,
@@ -123,6 +124,7 @@ impl Node {
                 swap_usage: usage.swap,
                 swap_usage_peak: usage.swap,
             }),
+            ramdisk,
             disk,
             network: sample
                 .map(|(usage, _)| {
@@ -166,6 +168,21 @@ impl Node {
             self.samples.keep(id, now);
         }
         Ok(Some((now, percent)))
+    }
+
+    async fn ramdisk_stats(self: &Arc<Self>, row: &ContainerRow) -> RamdiskStats {
+        let (id, asked) = (row.id, ramdisk_of(row));
+        let held = self.engine(move |m| Ok(m.ramdisk_usage(&id))).await.unwrap_or_default();
+        RamdiskStats {
+            scope: row.ramdisk_scope.clone(),
+            shared_pool_maximum: asked.map(|a| a.size),
+            capacity_reserved: false,
+            usage: held.private.map(|private| RamdiskUsage {
+                private: Some(private),
+                secrets: None,
+                project: held.project,
+            }),
+        }
     }
 
     /// What a container takes on disk beyond its image, of what it may take. Without quotas it is

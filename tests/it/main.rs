@@ -17,9 +17,11 @@ mod endings;
 mod files;
 mod first_run;
 mod inside;
+mod inside_view;
 mod leaks;
 mod life;
 mod limits;
+mod nesting;
 mod network;
 mod network_raw;
 mod network_world;
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
         leaks::all(),
         network::all(),
         network_raw::all(),
+        inside_view::all(),
+        nesting::all(),
         proxy::all(),
         shares::all(),
         life::all(),

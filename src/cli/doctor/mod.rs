@@ -3,6 +3,7 @@
 
 mod host;
 mod leaks;
+mod inside;
 mod node;
 mod limits;
 mod programs;
@@ -72,7 +73,10 @@ pub(super) async fn run(context: &Context, args: &Args) -> Outcome {
     }
     let mut checks = host::checks(&context.state_dir);
     checks.extend(programs::checks());
-    checks.extend(node::checks(context).await);
+    let node = node::checks(context).await;
+    let node_runs = node.first().is_some_and(|check| check.verdict == Verdict::Ok);
+    checks.extend(inside::checks(&context.run_dir, node_runs));
+    checks.extend(node);
     let limits = limits::checks();
     context.show(&checks.iter().chain(&limits).collect::<Vec<_>>(), |_| {
         checks.iter().chain(&limits::in_short(&limits)).try_for_each(line)

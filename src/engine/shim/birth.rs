@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::init;
+use super::{additions, init};
 use super::lease::WIDTH;
 use super::mounts::Mounts;
 use super::stage::{Channel, Message};
@@ -42,6 +42,7 @@ pub fn bear(spec: &ShimSpec, cgroups: &Cgroups, base: u32) -> Result<Machine> {
     cgroups.create(id, base)?;
     let limits = &spec.container.settings.limits;
     tell(spec, cgroups.limit(id, limits, spec.root.path(), Groups::Fresh));
+    cgroups.show_limits_inside(id);
     let (ours, theirs) = Channel::pair()?;
     let payload = cgroups.open_payload(id)?;
     let init = match process::fork(NAMESPACES, Some(payload.as_fd())).context(|| "make the namespaces".into())? {
@@ -78,6 +79,7 @@ fn furnish(
     tell(spec, limits::network(&spec.veth(), &spec.container.settings.limits, Groups::Fresh));
     let mounts = Mounts::make(spec, &userns, base)?;
     channel.send(&Message::Mounts, &mounts.fds())?;
+    additions::send(channel, &additions::gather(spec, &userns))?;
     let inside = channel.expect(&Message::Inside, 2)?;
     let [console, notify] = inside.try_into().map_err(|_| Error::Shim("wrong number of descriptors".into()))?;
     channel.expect_exec()?;

@@ -18,13 +18,12 @@ use rustix::mount::{
     unmount,
 };
 
-use super::sandbox;
+use super::{additions, sandbox};
 use super::stage::{Channel, Message};
 use crate::engine::cgroup::limits;
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::launch::{Root, ShimSpec};
 use crate::engine::net;
-use crate::engine::shares;
 use crate::engine::sys::{fds, mount, process};
 
 /// Where systemd finds the socket to say READY=1 on.
@@ -54,11 +53,11 @@ pub fn run(channel: &Channel, spec: &ShimSpec) {
 
 fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
     let plain = matches!(spec.root, Root::Plain { .. });
-    let mut received = channel.expect(&Message::Mounts, if plain { 2 } else { 4 })?.into_iter();
-    let (Some(root), Some(dev), usr, shares) = (received.next(), received.next(), received.next(), received.next())
-    else {
+    let mut received = channel.expect(&Message::Mounts, if plain { 2 } else { 3 })?.into_iter();
+    let (Some(root), Some(dev), usr) = (received.next(), received.next(), received.next()) else {
         return Err(Error::Shim("mounts are missing".into()));
     };
+    let additions = channel.expect_additions()?;
     become_root()?;
     // A container without its shim cannot be reached or stopped: they end together.
     process::die_with_parent(libc::SIGKILL).context(|| "tie init to the shim".into())?;
@@ -77,11 +76,9 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
     }
     attach(&dev, "/dev")?;
     made.attach()?;
-    if let Some(shares) = shares {
-        attach_shares(&shares);
-    }
     let console = make_console()?;
     mask()?;
+    additions::attach(&additions);
     let notify = make_notify()?;
     name_once(&spec.container.hostname)?;
     // systemd hands credentials to its services through mounts: private propagation breaks that
@@ -189,13 +186,6 @@ fn enter(root: &OwnedFd) -> Result<()> {
 struct Terminal {
     master: OwnedFd,
     slave: OwnedFd,
-}
-
-/// A container that put something else in this place goes without shares; it starts all the same.
-fn attach_shares(shares: &OwnedFd) {
-    if std::fs::create_dir_all(shares::INSIDE).is_ok() {
-        let _ = attach(shares, shares::INSIDE);
-    }
 }
 
 /// The console: a pty of the container's own devpts, its far end on /dev/console.

@@ -10,13 +10,16 @@
 //! ```
 //! It has one thread and no async runtime: it forks, and it must stay small.
 
+mod additions;
 mod birth;
 mod console;
+pub mod devices;
 mod dial;
 mod init;
 mod kit;
 pub mod lease;
 mod mounts;
+mod proc_files;
 pub mod protocol;
 mod sandbox;
 mod serve;

@@ -13,10 +13,10 @@ use rustix::mount::{
     fsconfig_set_fd, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
 };
 
+use super::devices::{self, Node};
 use super::stage::{Channel, Message};
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::launch::{Root, ShimSpec};
-use crate::engine::shares;
 use crate::engine::sys::mount;
 use crate::engine::sys::process::{self, Forked};
 
@@ -26,8 +26,6 @@ pub struct Mounts {
     pub root: OwnedFd,
     /// The overlay for `/usr`; none for an image that boots as it is.
     pub usr: Option<OwnedFd>,
-    /// The slave of the door for shares; none for an image that boots as it is.
-    pub shares: Option<OwnedFd>,
     /// `/dev`: a tmpfs with the few nodes a container may use.
     pub dev: OwnedFd,
 }
@@ -38,23 +36,19 @@ impl Mounts {
     /// # Errors
     /// The step that failed.
     pub fn make(spec: &ShimSpec, userns: &File, base: u32) -> Result<Self> {
-        let root = &spec.root;
-        let shares = match root {
-            Root::Disk { .. } => Some(shares::open_door(&spec.run_dir, &spec.container.id)?),
-            Root::Plain { .. } => None,
-        };
-        let (path, usr) = match root {
+        let (path, usr) = match &spec.root {
             Root::Disk { disk, lower_usr } => (disk.join("rootfs"), Some(overlay(disk, lower_usr, userns, base)?)),
             Root::Plain { path } => (path.clone(), None),
         };
         let root = clone_tree(&path)?;
         set(&root, MountAttrFlags::MOUNT_ATTR_NODEV, Some(userns), "map the owners of the root file system")?;
-        Ok(Self { root, usr, shares, dev: dev(base)? })
+        let nodes = devices::granted(spec.container.settings.devices.as_deref(), Path::new("/dev"));
+        Ok(Self { root, usr, dev: dev(base, &nodes)? })
     }
 
     /// What travels with the `Mounts` message.
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        [&self.root, &self.dev].into_iter().chain(&self.usr).chain(&self.shares).map(AsFd::as_fd).collect()
+        [&self.root, &self.dev].into_iter().chain(&self.usr).map(AsFd::as_fd).collect()
     }
 }
 
@@ -162,18 +156,8 @@ fn create_overlay(fs: &OwnedFd, base: u32) -> Result<OwnedFd> {
 }
 
 /// `/dev` as a tmpfs of the host's user namespace, so that its nodes work although nothing inside
-/// can make any. /dev/fuse and net/tun are confined by the namespaces of who opens them.
-fn dev(base: u32) -> Result<OwnedFd> {
-    const NODES: [(&str, u32, u32); 8] = [
-        ("null", 1, 3),
-        ("zero", 1, 5),
-        ("full", 1, 7),
-        ("random", 1, 8),
-        ("urandom", 1, 9),
-        ("tty", 5, 0),
-        ("fuse", 10, 229),
-        ("net/tun", 10, 200),
-    ];
+/// can make any.
+fn dev(base: u32, nodes: &[Node]) -> Result<OwnedFd> {
     const DIRECTORIES: [(&str, u32); 5] =
         [("net", 0o755), ("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o755), (".nest", 0o700)];
     const LINKS: [(&str, &str); 6] = [
@@ -204,8 +188,13 @@ fn dev(base: u32) -> Result<OwnedFd> {
             .context(|| format!("chmod /dev/{name}"))?;
         own(name)?;
     }
-    for (name, major, minor) in NODES {
-        let device = rustix::fs::makedev(major, minor);
+    for Node { name, major, minor } in nodes {
+        if let Some((directory, _)) = name.split_once('/')
+            && mkdirat(at, directory, Mode::from_raw_mode(0o755)).is_ok()
+        {
+            own(directory)?;
+        }
+        let device = rustix::fs::makedev(*major, *minor);
         mknodat(at, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)
             .context(|| format!("create /dev/{name}"))?;
         // The umask does not apply to a chmod.

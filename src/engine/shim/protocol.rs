@@ -36,6 +36,8 @@ pub enum Request {
         /// True freezes.
         frozen: bool,
     },
+    /// Bind lxcfs's files over those of /proc anew; an older shim answers with an error.
+    RenewProcFiles,
 }
 
 /// What the shim answers.

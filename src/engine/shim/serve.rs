@@ -16,7 +16,7 @@ use super::birth::{self, Machine};
 use super::console::Console;
 use super::lease::{self, Lease};
 use super::protocol::{Event, Outcome, Reply, Request, Status, VERSION};
-use super::{dial, kit};
+use super::{dial, kit, proc_files};
 use crate::engine::cgroup::Cgroups;
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::launch::ShimSpec;
@@ -462,6 +462,7 @@ impl Shim {
                 let asked = process::signal(self.machine.init.fd.as_fd(), REBOOT);
                 (done(asked.context(|| "ask init to reboot".into())), None)
             }
+            Request::RenewProcFiles => (done(proc_files::renew(&self.spec.run_dir, &self.machine)), None),
             Request::Freeze { frozen } => match self.cgroups.freeze(&self.spec.container.id, *frozen) {
                 Ok(()) => {
                     self.frozen = *frozen;

@@ -15,8 +15,13 @@ use crate::engine::sys::fds;
 /// The steps, in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
-    /// Parent → child: ids are mapped, cgroups joined; here are the mounts (root, dev, usr, shares).
+    /// Parent → child: ids are mapped, cgroups joined; here are the mounts (root, dev, usr).
     Mounts,
+    /// Parent → child: one mount each for these paths, beside those the container needs to boot.
+    Additions {
+        /// Absolute, inside; parents come before what lies below them.
+        at: Vec<String>,
+    },
     /// Child → parent: the world inside stands; here are the console's master and the notify
     /// socket. Exec follows.
     Inside,
@@ -64,6 +69,22 @@ impl Channel {
                 attached.len()
             ))),
             None => Err(Error::Shim(format!("expected {expected:?}, but the other half of the birth died"))),
+        }
+    }
+
+    /// Waits for the additions: paths and what is to be mounted there.
+    ///
+    /// # Errors
+    /// That the other side said something else, or died.
+    pub fn expect_additions(&self) -> Result<Vec<(String, OwnedFd)>> {
+        match self.receive()? {
+            Some((Message::Additions { at }, mounts)) if at.len() == mounts.len() => {
+                Ok(at.into_iter().zip(mounts).collect())
+            }
+            Some((other, mounts)) => {
+                Err(Error::Shim(format!("expected additions, got {other:?} with {} descriptors", mounts.len())))
+            }
+            None => Err(Error::Shim("expected additions, but the other half of the birth died".into())),
         }
     }
 

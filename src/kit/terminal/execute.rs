@@ -167,6 +167,9 @@ async fn begin(sessions: &Arc<Sessions>, order: Order, sink: Option<Sink>) -> Ki
         let _ = sessions.close(id).await;
     }
     let (handle, fresh) = sessions.open(id, Size::DEFAULT, false, launch.clone())?;
+    if fresh {
+        handle.settled().await;
+    }
     let command = sessions.register(body.id.as_deref(), id, body.command, true, sink)?;
     let mut around = Surroundings { cwd: body.cwd.filter(|cwd| !cwd.is_empty()), env: body.env.into_iter().collect() };
     if !fresh && around.cwd.is_none() && launch.cwd_asked {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use super::account::Account;
+use super::logind;
 use crate::kit::error::{KitError, KitResult};
 use crate::kit::params::Params;
 
@@ -113,6 +114,7 @@ impl Launch {
         }
         command.env("HOME", &self.account.home).env("USER", &self.account.name).env("LOGNAME", &self.account.name);
         command.env("SHELL", &self.shell).env("LANG", "C.UTF-8");
+        command.envs(logind::variables(&self.account, terminal));
         if terminal {
             command.env("TERM", "xterm-256color").env("COLORTERM", "truecolor");
         } else {

@@ -5,6 +5,7 @@
 
 mod account;
 mod automation;
+mod bus;
 mod clients;
 mod command;
 mod execute;
@@ -12,6 +13,7 @@ mod frames;
 mod integration;
 mod keys;
 mod launch;
+mod logind;
 mod manage;
 mod marker;
 mod pipes;

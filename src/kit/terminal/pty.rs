@@ -43,6 +43,8 @@ pub struct Pty {
     master: AsyncFd<OwnedFd>,
     /// The shell's process id, also its process group and session.
     pub pid: Pid,
+    /// Its terminal's name below `/dev`, e.g. `pts/3`.
+    pub name: String,
 }
 
 impl Pty {
@@ -55,6 +57,7 @@ impl Pty {
         rustix::pty::grantpt(&master)?;
         rustix::pty::unlockpt(&master)?;
         rustix::termios::tcsetwinsize(&master, size.into())?;
+        let name = rustix::pty::ptsname(&master, Vec::new())?.to_string_lossy().trim_start_matches("/dev/").to_owned();
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
         let mut command = Command::new("setsid");
@@ -73,7 +76,7 @@ impl Pty {
         // Its successor is an unsafe function; an owned fd meets what that one asks for.
         #[allow(deprecated)]
         let master = AsyncFd::new(master)?;
-        Ok((Self { master, pid }, child))
+        Ok((Self { master, pid, name }, child))
     }
 
     /// Reads what programs have written. `Ok(0)` and EIO both mean that nobody has the terminal open.

@@ -18,6 +18,7 @@ use super::command::Command;
 use super::frames::ServerFrame;
 use super::integration::Integration;
 use super::launch::Launch;
+use super::logind::{self, Progress, Registration};
 use super::marker::{MarkFilter, Piece};
 use super::pty::{Pty, Size};
 use super::screen::Picture;
@@ -82,6 +83,7 @@ pub struct Session {
     last_used: Instant,
     changes: watch::Sender<u64>,
     closing: bool,
+    _registration: Registration,
 }
 
 type Ask = Box<dyn FnOnce(&mut Session) + Send>;
@@ -94,6 +96,7 @@ pub struct SessionHandle {
     asks: mpsc::Sender<Ask>,
     changes: watch::Receiver<u64>,
     ended: watch::Receiver<Option<Ended>>,
+    registered: watch::Receiver<Progress>,
 }
 
 impl SessionHandle {
@@ -113,6 +116,11 @@ impl SessionHandle {
         });
         self.asks.send(ask).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())
+    }
+
+    /// Waits, but not for long, until the container's logind knows the session or will not.
+    pub async fn settled(&self) {
+        logind::settled(self.registered.clone()).await;
     }
 
     /// A counter that changes with every output.
@@ -153,7 +161,8 @@ impl Session {
         let (asks, questions) = mpsc::channel(64);
         let (end, ended) = watch::channel(None);
         let changes = watch::Sender::new(0);
-        let handle = SessionHandle { id: birth.id, asks, changes: changes.subscribe(), ended };
+        let (registration, registered) = logind::register(&birth.launch.account, pty.pid, pty.name.clone());
+        let handle = SessionHandle { id: birth.id, asks, changes: changes.subscribe(), ended, registered };
         let session = Self {
             created: jiff::Timestamp::now(),
             picture: Picture::new(birth.size),
@@ -168,6 +177,7 @@ impl Session {
             last_used: Instant::now(),
             changes,
             closing: false,
+            _registration: registration,
         };
         tokio::spawn(async move {
             let how = session.drive(child, questions).await;

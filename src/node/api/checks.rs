@@ -19,9 +19,8 @@ const ENV_COUNT_MAX: usize = 1_000;
 const KEY_MAX: usize = 16_384;
 
 /// Fields that are accepted and have no effect yet, and what to say about each.
-const WITHOUT_EFFECT: [(&str, &str); 8] = [
+const WITHOUT_EFFECT: [(&str, &str); 7] = [
     ("ai", "there is no assistant yet"),
-    ("ramdisk", "/ramdisk is not mounted yet"),
     ("ssh_public_key", "it is kept, but there is no SSH server yet"),
     ("cache", "there is no warm pool on one's own box"),
     ("cache_image", "there is no warm pool on one's own box"),

@@ -11,6 +11,7 @@ use crate::api::container::{Container, ContainerList, ContainerStats, CreateCont
 use crate::api::envelope::{FieldError, Pagination};
 use crate::api::history::StatsHistory;
 use crate::api::{ApiError, ProjectId, names};
+use crate::node::devices;
 use crate::node::lifecycle::Wish;
 use crate::node::state::containers::SORT;
 
@@ -83,13 +84,17 @@ async fn update(
 ) -> Reply<Container> {
     let id = container_id(&id)?;
     let change = checks::container_update(body.value)?;
+    let before = node.db(move |store| store.container(&id)).await?.effective_settings();
     let limits = change.settings.is_some();
     let (row, events) = node.db(move |store| store.update_container(&id, &change)).await?;
     node.bus.tell_all(events);
     if limits {
         node.apply_settings(&id).await;
     }
-    ok("Container updated", node.present(row))
+    let remarks = devices::remarks(&before, &row);
+    let mut shown = node.present(row);
+    shown.warnings.extend(remarks);
+    ok("Container updated", shown)
 }
 
 async fn remove(State(node): State<NodeState>, Params(id): Params<String>) -> Reply<serde_json::Value> {

@@ -313,6 +313,10 @@ impl Machine for Fake {
         "loop"
     }
 
+    fn ramdisk_usage(&self, _: &ContainerId) -> crate::engine::ramdisk::Usage {
+        Default::default()
+    }
+
     fn counters(&self, id: &ContainerId) -> Result<Usage> {
         let mut world = self.world();
         if !world.running.contains_key(id) {

@@ -27,6 +27,7 @@ use crate::engine::Result;
 use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::firewall::Policy;
 use crate::engine::quota::DiskUse;
+use crate::engine::ramdisk::{self, Ramdisk};
 use crate::engine::shares::Share;
 use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
@@ -51,6 +52,8 @@ pub struct Boot {
     pub kit_env: BTreeMap<String, String>,
     /// The settings that hold for it.
     pub settings: Settings,
+    /// Its `/ramdisk`; `None` for none.
+    pub ramdisk: Option<Ramdisk>,
 }
 
 /// A file tree of a container that can be looked into.
@@ -94,6 +97,7 @@ pub trait Machine: Send + Sync + 'static {
     fn usage(&self) -> Result<PoolUsage>;
     fn pool_root(&self) -> PathBuf;
     fn pool_kind(&self) -> &'static str;
+    fn ramdisk_usage(&self, id: &ContainerId) -> ramdisk::Usage;
     fn counters(&self, id: &ContainerId) -> Result<Usage>;
     /// Counters of those of these containers that run.
     fn all_counters(&self, ids: &[ContainerId]) -> Vec<(ContainerId, Usage)>;

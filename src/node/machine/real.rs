@@ -20,6 +20,7 @@ use crate::engine::fault;
 use crate::engine::firewall::{self, Policy};
 use crate::engine::launch::{self, ContainerSpec};
 use crate::engine::quota::DiskUse;
+use crate::engine::ramdisk;
 use crate::engine::shares::{self, Share};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{Interfaces, Meter, Usage};
@@ -71,6 +72,7 @@ impl Machine for Real {
         if let Err(error) = self.set_policy(id, &Policy::default()) {
             tracing::warn!(container = %id, %error, "its firewall rules could not be removed");
         }
+        ramdisk::release(&self.config.run_dir, id);
         self.pool.delete_disk(id)
     }
 
@@ -96,6 +98,7 @@ impl Machine for Real {
             env: boot.env.clone(),
             kit_env: boot.kit_env.clone(),
             settings: boot.settings.clone(),
+            ramdisk: boot.ramdisk.clone(),
         };
         launch::start(&self.config, &spec)
     }
@@ -184,6 +187,10 @@ impl Machine for Real {
         self.pool.kind()
     }
 
+    fn ramdisk_usage(&self, id: &ContainerId) -> ramdisk::Usage {
+        ramdisk::usage(&self.config.run_dir, id)
+    }
+
     fn counters(&self, id: &ContainerId) -> Result<Usage> {
         self.meter.read(id, &Interfaces::read())
     }
@@ -200,7 +207,9 @@ impl Machine for Real {
     fn limit(&self, id: &ContainerId, limits: &Limits) -> Result<Vec<Shortfall>> {
         let (quotas, disk) = (self.pool.quotas(), self.pool.disk(id));
         if self.cgroups.holds(id) {
-            limits::apply(&self.cgroups, &self.config.tag(), quotas, id, &disk, limits)
+            let short = limits::apply(&self.cgroups, &self.config.tag(), quotas, id, &disk, limits);
+            self.cgroups.show_limits_inside(id);
+            short
         } else if disk.exists() {
             limits::disk(quotas, id, &disk, limits)
         } else {

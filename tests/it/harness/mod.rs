@@ -71,7 +71,7 @@ pub fn prerequisites() -> Option<String> {
     if !image().is_file() {
         return Some("COWL_TEST_IMAGE names no file; `cowl images build --export FILE` makes one".into());
     }
-    ["curl", "tmux", "ip", "nft", "setpriv", "nsenter"]
+    ["curl", "tmux", "ip", "nft", "setpriv", "nsenter", "lxcfs"]
         .into_iter()
         .find(|p| run::program(p).arg("--version").output().is_err())
         .map(|p| format!("{p} is not installed; see scripts/deps --test"))

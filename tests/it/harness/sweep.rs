@@ -109,7 +109,9 @@ fn processes_naming(dir: &Path) -> Vec<u32> {
         .filter(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let ours = line.starts_with(cowl().as_bytes()) || line.windows(5).any(|w| w == b"cowl\0");
+            let ours = line.starts_with(cowl().as_bytes())
+                || line.windows(5).any(|w| w == b"cowl\0")
+                || line.starts_with(b"/usr/bin/lxcfs\0");
             let names = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&name);
             ours && (names(&line) || names(&environment))
         })

@@ -63,6 +63,11 @@ rm -f /etc/systemd/system/multi-user.target.wants/systemd-networkd.service \
 # would skip.
 mkdir -p -m 0700 /var/lib/machines /var/lib/portables
 
+# Podman's default limit of tasks needs the pids controller on cgroup v2, which hosts with hybrid
+# cgroups cannot delegate: `podman run` would fail there. The container's own limit still holds.
+mkdir -p /etc/containers/containers.conf.d
+printf '[containers]\npids_limit = 0\n' > /etc/containers/containers.conf.d/50-cowl.conf
+
 # What a first boot would do.
 systemd-sysusers
 SYSTEMD_TMPFILES_FORCE_SUBVOL=0 systemd-tmpfiles --create --exclude-prefix=/dev --exclude-prefix=/run --exclude-prefix=/proc --exclude-prefix=/sys || [ $? -eq 65 ] || [ $? -eq 73 ]
