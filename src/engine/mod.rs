@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod error;
 pub mod firewall;
 pub mod launch;
+pub mod lobby;
 pub mod net;
 pub mod shim;
 pub mod stats;

@@ -8,6 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::{Node, api};
 use crate::api::container::ContainerState;
 use crate::api::{ContainerId, ProjectId};
+use crate::engine::lobby;
 use crate::proxy::Routes;
 
 /// A node as the proxy sees it.
@@ -25,7 +26,8 @@ impl Routes for NodeRoutes {
         if !self.runs(project, id) {
             return None;
         }
-        Some(UnixStream::connect(self.0.machine.kit_socket(id)).await)
+        // Never blocks: a unix socket connects at once or not at all.
+        Some(lobby::connect(&self.0.machine.kit_socket(id)).and_then(UnixStream::from_std))
     }
 
     async fn dial_port(&self, project: &ProjectId, id: &ContainerId, port: u16) -> Option<io::Result<TcpStream>> {

@@ -13,6 +13,7 @@
 mod birth;
 mod console;
 mod dial;
+mod flood;
 mod init;
 mod kit;
 mod lease;
