@@ -7,11 +7,13 @@
 //!   container, and the shim makes the namespaces, mounts, cgroups and network, starts systemd,
 //!   and stays as its parent.
 //!
-//! The node asks; nothing in here decides.
+//! The node asks; nothing in here decides. What separates containers, from whom and why, is told in
+//! [`isolation`].
 
 pub mod cgroup;
 pub mod error;
 pub mod firewall;
+pub mod isolation;
 pub mod launch;
 pub mod lobby;
 pub mod net;
