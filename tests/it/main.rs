@@ -11,6 +11,7 @@ mod api;
 mod bad_input;
 mod cockpit;
 mod command_line;
+mod escape;
 mod files;
 mod first_run;
 mod inside;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         api::all(),
         bad_input::all(),
         command_line::all(),
+        escape::all(),
         files::all(),
         inside::all(),
         proxy::all(),
