@@ -224,6 +224,7 @@ mod tests {
             "cowl shell x -- ls -l",
             "cowl --json status",
             "cowl status --json --run-dir /x",
+            "cowl explain isolation --json",
             "cowl",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
