@@ -183,5 +183,5 @@ fn the_sandbox_is_what_explain_says() {
         let host = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
         assert_ne!(c.says(&format!("readlink /proc/1/ns/{name}")), host.to_str().unwrap(), "{name}");
     }
-    assert!(run(&mut program(crate::harness::cowl()).args(["explain", "isolation"])).ok().contains("CAP_SYS_MODULE"));
+    assert!(run(program(crate::harness::cowl()).args(["explain", "isolation"])).ok().contains("CAP_SYS_MODULE"));
 }
