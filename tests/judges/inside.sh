@@ -6,6 +6,8 @@ export DEBIAN_FRONTEND=noninteractive
 out=/root/judges
 mkdir -p $out
 cd $out
+# What the shell says of programs that end by a signal is not a count.
+exec 2>errors.txt
 
 say() { printf '%s\n' "$*"; }
 
