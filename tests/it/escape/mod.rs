@@ -4,6 +4,7 @@
 //! put into the container by `cowl files put`; each attempt prints one line. The rest is done with
 //! what every container has. The threat model is in `src/engine/isolation/mod.rs`.
 
+mod bombs;
 mod bounds;
 mod descriptors;
 mod files;
@@ -18,7 +19,7 @@ use crate::harness::{Container, Node, Story};
 
 /// The stories of this group.
 pub fn all() -> Vec<Story> {
-    [kernel::all(), descriptors::all(), files::all(), network::all(), bounds::all()].concat()
+    [kernel::all(), descriptors::all(), files::all(), network::all(), bounds::all(), bombs::all()].concat()
 }
 
 /// Sources of the probe.
