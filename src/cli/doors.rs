@@ -111,6 +111,11 @@ fn not_shown(e: tui::Error) -> Fail {
     Fail::Cockpit { code: e.exit_code(), message: e.to_string() }
 }
 
+/// What the sandbox of containers is made of.
+pub(super) fn isolation() -> Vec<engine::isolation::Row> {
+    engine::isolation::rows()
+}
+
 /// The certificate of the node's local authority.
 pub(super) fn ca_certificate(state_dir: &Path) -> PathBuf {
     state_dir.join("ca").join("ca.crt")

@@ -21,6 +21,7 @@ mod dns;
 mod doctor;
 mod doors;
 mod events;
+mod explain;
 mod fail;
 mod files;
 mod firewall;
@@ -127,6 +128,9 @@ enum Command {
     /// The local certificate authority
     #[command(subcommand)]
     Ca(ca::Command),
+    /// Tell how something is done, and why so
+    #[command(subcommand)]
+    Explain(explain::Command),
     /// Print completions for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -170,6 +174,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Shim(options) => return Ok(doors::shim(&options)),
         Command::Screenshot(options) => return doors::screenshot(&context, options),
         Command::Completions { shell } => return completions(shell),
+        Command::Explain(command) => return explain::run(&context, &command),
         Command::Up(args) => return up::run(&context, &args, cli.cockpit),
         _ => {}
     }
@@ -197,6 +202,7 @@ fn run(cli: Cli) -> Outcome {
             Command::CleanState(args) => clean::run(&context, &args).await,
             Command::Up(_)
             | Command::Completions { .. }
+            | Command::Explain(_)
             | Command::Node(_)
             | Command::Shim(_)
             | Command::Screenshot(_) => Ok(ExitCode::SUCCESS),
@@ -260,6 +266,7 @@ mod tests {
             "cowl doctor --leaks --fix",
             "cowl --json status",
             "cowl status --json --run-dir /x",
+            "cowl explain isolation --json",
             "cowl",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));

@@ -7,16 +7,19 @@
 //!   container, and the shim makes the namespaces, mounts, cgroups and network, starts systemd,
 //!   and stays as its parent.
 //!
-//! The node asks; nothing in here decides.
+//! The node asks; nothing in here decides. What separates containers, from whom and why, is told in
+//! [`isolation`].
 
 pub mod cgroup;
 pub mod error;
 pub mod fault;
 pub mod firewall;
+pub mod isolation;
 pub mod kmsg;
 pub mod launch;
 pub mod leaks;
 pub mod limits;
+pub mod lobby;
 pub mod lxcfs;
 pub mod net;
 pub mod net_rate;

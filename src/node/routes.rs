@@ -8,6 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::{Node, api};
 use crate::api::container::ContainerState;
 use crate::api::{ContainerId, ProjectId};
+use crate::engine::lobby;
 use crate::proxy::{Activity, Routes};
 
 /// Between two attempts to reach a program that is being started.
@@ -38,7 +39,8 @@ impl NodeRoutes {
 impl Routes for NodeRoutes {
     async fn dial_kit(&self, project: &ProjectId, id: &ContainerId) -> Option<io::Result<UnixStream>> {
         match self.0.awake(project, id).await? {
-            Ok(_) => Some(UnixStream::connect(self.0.machine.kit_socket(id)).await),
+            // Never blocks: a unix socket connects at once or not at all.
+            Ok(_) => Some(lobby::connect(&self.0.machine.kit_socket(id)).and_then(UnixStream::from_std)),
             Err(late) => Some(Err(late)),
         }
     }

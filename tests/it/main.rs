@@ -14,6 +14,7 @@ mod cockpit;
 mod command_line;
 mod crashes;
 mod endings;
+mod escape;
 mod files;
 mod first_run;
 mod inside;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         bad_input::all(),
         command_line::all(),
         crashes::all(),
+        escape::all(),
         files::all(),
         inside::all(),
         limits::all(),

@@ -10,6 +10,7 @@ use super::stage::{Channel, Message};
 use crate::engine::cgroup::Cgroups;
 use crate::engine::cgroup::limits::{Groups, Shortfall};
 use crate::engine::error::{Context, Error, Result};
+use crate::engine::isolation::namespaces;
 use crate::engine::launch::ShimSpec;
 use crate::engine::sys::process::{self, Forked, Process};
 use crate::engine::{limits, net, net_rate};
@@ -26,13 +27,6 @@ pub struct Machine {
     pub netns: File,
 }
 
-const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWNET;
-
 /// Brings a container to the point where systemd runs. `base` is its first host id.
 ///
 /// # Errors
@@ -45,7 +39,8 @@ pub fn bear(spec: &ShimSpec, cgroups: &Cgroups, base: u32) -> Result<Machine> {
     cgroups.show_limits_inside(id);
     let (ours, theirs) = Channel::pair()?;
     let payload = cgroups.open_payload(id)?;
-    let init = match process::fork(NAMESPACES, Some(payload.as_fd())).context(|| "make the namespaces".into())? {
+    let forked = process::fork_owned(namespaces::at_birth(), Some(payload.as_fd()), base);
+    let init = match forked.context(|| "make the namespaces".into())? {
         Forked::Child => {
             drop(ours);
             init::run(&theirs, spec);

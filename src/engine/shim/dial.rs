@@ -34,12 +34,20 @@ pub fn connect(netns: &File, address: Ipv4Addr, port: u16) -> io::Result<OwnedFd
 
 /// Opens a socket in the container's network namespace: a socket stays where it was made.
 fn socket_in(netns: &File, family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(within(netns, || socket_with(family, SocketType::STREAM, flags, None))??)
+}
+
+/// Does something in a network namespace and returns to our own.
+///
+/// # Errors
+/// When a namespace cannot be entered.
+pub fn within<T>(netns: &File, body: impl FnOnce() -> T) -> io::Result<T> {
     let own = File::open("/proc/self/ns/net")?;
     move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::STREAM, flags, None);
+    let done = body();
     move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Network))?;
-    Ok(socket?)
+    Ok(done)
 }
 
 fn try_connect(socket: &OwnedFd, to: SocketAddr) -> io::Result<()> {

@@ -22,27 +22,13 @@ use super::{additions, sandbox};
 use super::stage::{Channel, Message};
 use crate::engine::cgroup::limits;
 use crate::engine::error::{Context, Error, Result};
+use crate::engine::isolation::masks::{Cover, MASKS};
 use crate::engine::launch::{Root, ShimSpec};
 use crate::engine::net;
 use crate::engine::sys::{fds, mount, process};
 
 /// Where systemd finds the socket to say READY=1 on.
 const NOTIFY: &str = "/run/host/notify";
-
-/// Paths under /proc that show or steer the host: hidden behind /dev/null.
-const HIDDEN: [&str; 9] = [
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/key-users",
-    "/proc/timer_list",
-    "/proc/kallsyms",
-    "/proc/kpagecount",
-    "/proc/kpageflags",
-    "/proc/kpagecgroup",
-    "/proc/slabinfo",
-];
-/// Paths under /proc that may be read but not written.
-const READ_ONLY: [&str; 6] = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi"];
 
 /// Becomes the container's init. Returns only on failure, having told the parent.
 pub fn run(channel: &Channel, spec: &ShimSpec) {
@@ -91,6 +77,7 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
     }
     fds::close_on_exec_from(3).context(|| "close descriptors on exec".into())?;
     process::default_signals();
+    process::leave_keys_behind().context(|| "new session keyring".into())?;
     sandbox::apply()?;
     let argv = [CString::from(c"/sbin/init")];
     let error = process::exec_path(&argv[0], &argv, &environment(spec));
@@ -213,16 +200,18 @@ fn bind(source: &str, target: &str, flags: MountAttrFlags) -> Result<()> {
 }
 
 fn mask() -> Result<()> {
-    for path in HIDDEN.iter().filter(|p| Path::new(p).exists()) {
-        bind("/dev/null", path, MountAttrFlags::empty())?;
-    }
     let read_only =
         MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    for path in READ_ONLY.iter().filter(|p| Path::new(p).exists()) {
-        bind(path, path, read_only)?;
+    for mask in MASKS.iter().filter(|m| Path::new(m.path).exists()) {
+        match mask.cover {
+            Cover::Hidden => bind("/dev/null", mask.path, MountAttrFlags::empty()),
+            Cover::Empty => bind("/dev/.nest/empty", mask.path, read_only),
+            Cover::ReadOnly => bind(mask.path, mask.path, read_only),
+            // Taken from the unmasked pair.
+            Cover::Open => bind(&format!("/dev/.nest{}", mask.path), mask.path, MountAttrFlags::empty()),
+        }?;
     }
-    // The container's own network settings stay writable. Taken from the unmasked proc.
-    bind("/dev/.nest/proc/sys/net", "/proc/sys/net", MountAttrFlags::empty())
+    Ok(())
 }
 
 fn make_notify() -> Result<OwnedFd> {

@@ -15,6 +15,7 @@ mod birth;
 mod console;
 pub mod devices;
 mod dial;
+mod flood;
 mod init;
 mod kit;
 pub mod lease;

@@ -206,7 +206,7 @@ fn dev(base: u32, nodes: &[Node]) -> Result<OwnedFd> {
         rustix::fs::symlinkat(target, at, name).context(|| format!("link /dev/{name}"))?;
         own(name)?;
     }
-    for sub in [".nest/proc", ".nest/sys"] {
+    for sub in [".nest/proc", ".nest/sys", ".nest/empty"] {
         mkdirat(at, sub, Mode::from_raw_mode(0o755)).context(|| format!("create /dev/{sub}"))?;
         own(sub)?;
     }

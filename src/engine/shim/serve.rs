@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -14,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::birth::{self, Machine};
 use super::console::Console;
+use super::flood::Budgets;
 use super::lease::{self, Lease};
 use super::protocol::{Event, Outcome, Reply, Request, Status, VERSION};
 use super::{dial, kit, proc_files};
@@ -36,6 +38,8 @@ const KIT_GRACE: Duration = Duration::from_millis(100);
 /// First and longest wait before a dead kit is started again.
 const KIT_BACKOFF_MIN: Duration = Duration::from_millis(50);
 const KIT_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How long a console that nobody has open is left alone.
+const CONSOLE_REST: Duration = Duration::from_millis(100);
 /// Lines of console kept for the report of a death.
 const TAIL_LINES: usize = 20;
 
@@ -64,6 +68,7 @@ pub struct Shim {
     clients: Vec<Client>,
     signals: SignalFd,
     console: Console,
+    budgets: Budgets,
     started_at_ms: u64,
     ready: bool,
     frozen: bool,
@@ -94,14 +99,7 @@ impl Shim {
         let cgroups = Cgroups::find(&spec.tag)?;
         cgroups.enter_shim_group()?;
         let dir = spec.dir();
-        let listen = |name: &str| -> Result<UnixListener> {
-            let path = dir.join(name);
-            let _ = fs::remove_file(&path);
-            let listener = UnixListener::bind(&path).at("bind", &path)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).at("chmod", &path)?;
-            Ok(listener)
-        };
-        let (kit_listener, requests) = (listen("kit.sock")?, listen("shim.sock")?);
+        let requests = listen(&dir.join("shim.sock"))?;
         requests.set_nonblocking(true).context(|| "shim.sock".into())?;
         let kit_exe = match &spec.container.kit_dir {
             Some(kit_dir) => {
@@ -111,6 +109,11 @@ impl Shim {
             None => None,
         };
         let machine = birth::bear(&spec, &cgroups, lease.base)?;
+        // Root inside can take the kit's socket and ask it about the network it was made in.
+        let kit_listener = dial::within(&machine.netns, || listen(&dir.join("kit.sock")))
+            .context(|| "enter the container's network namespace".into())
+            .flatten()
+            .inspect_err(|_| birth::bury(&spec, &cgroups))?;
         let mut shim = Self {
             spec,
             cgroups,
@@ -127,6 +130,7 @@ impl Shim {
             clients: Vec::new(),
             signals,
             console: Console::default(),
+            budgets: Budgets::default(),
             started_at_ms: now_ms(),
             ready: false,
             frozen: false,
@@ -180,17 +184,21 @@ impl Shim {
 
     /// Waits for the next thing to happen and deals with it. `Some` when the container is gone.
     fn turn(&mut self) -> Result<Option<Outcome>> {
-        let timeout = [self.deadline, self.kit_due, self.kit_kill]
+        let now = Instant::now();
+        let rests = [self.budgets.console.rests_until(now), self.budgets.notify.rests_until(now)];
+        let timeout = [self.deadline, self.kit_due, self.kit_kill, rests[0], rests[1]]
             .into_iter()
             .flatten()
             .min()
-            .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
-        let ready = self.wait(timeout)?;
+            .map(|at| at.saturating_duration_since(now) + Duration::from_millis(1));
+        let ready = self.wait(timeout, rests.map(|r| r.is_none()))?;
         if ready.signal && matches!(self.signals.read_signal(), Ok(Some(_))) {
             self.ask_to_stop(Duration::from_secs(10));
         }
         if ready.console {
             self.drain_console();
+        } else if ready.console_closed {
+            self.budgets.console.pause(CONSOLE_REST, Instant::now());
         }
         if ready.notify {
             self.drain_notify();
@@ -231,11 +239,14 @@ impl Shim {
         }
     }
 
-    fn wait(&self, timeout: Option<Duration>) -> Result<Ready> {
+    fn wait(&self, timeout: Option<Duration>, [console, notify]: [bool; 2]) -> Result<Ready> {
+        // What rests is not looked at. A console would report its hang-up even so; signals stand in.
+        let flags = |awake| if awake { PollFlags::IN } else { PollFlags::empty() };
+        let console_fd = if console { self.machine.console.as_fd() } else { self.signals.as_fd() };
         let mut polled = vec![
             PollFd::new(&self.signals, PollFlags::IN),
-            PollFd::new(&self.machine.console, PollFlags::IN),
-            PollFd::new(&self.machine.notify, PollFlags::IN),
+            PollFd::from_borrowed_fd(console_fd, flags(console)),
+            PollFd::new(&self.machine.notify, flags(notify)),
             PollFd::new(&self.requests, PollFlags::IN),
             PollFd::new(&self.machine.init.fd, PollFlags::IN),
         ];
@@ -253,8 +264,9 @@ impl Shim {
         let clients = self.clients.len();
         Ok(Ready {
             signal: hit(0),
-            // A console without any writer reports hang-up for ever; only input counts.
             console: polled[1].revents().contains(PollFlags::IN),
+            // Without any writer it reports hang-up for ever.
+            console_closed: polled[1].revents().intersects(PollFlags::HUP | PollFlags::ERR),
             notify: hit(2),
             request: hit(3),
             init: hit(4),
@@ -331,6 +343,9 @@ impl Shim {
     }
 
     fn reboot(&mut self) -> Result<()> {
+        if !self.budgets.reboots.take(Instant::now()) {
+            return Err(Error::Shim("it has rebooted too often in a short time".into()));
+        }
         self.tell(&Event::Rebooting);
         self.drain_console();
         birth::bury(&self.spec, &self.cgroups);
@@ -361,7 +376,10 @@ impl Shim {
         // Bounded, so that a chatty container cannot keep the loop here.
         for _ in 0..64 {
             match rustix::io::read(&self.machine.console, &mut buf) {
-                Ok(n) if n > 0 => self.console.push(&buf[..n]),
+                Ok(n) if n > 0 => {
+                    self.budgets.console.spend(n, Instant::now());
+                    self.console.push(&buf[..n]);
+                }
                 _ => return,
             }
         }
@@ -371,6 +389,7 @@ impl Shim {
         let mut buf = [0u8; 4096];
         for _ in 0..64 {
             let Ok((n, sender)) = fds::receive_with_credentials(self.machine.notify.as_fd(), &mut buf) else { return };
+            self.budgets.notify.spend(1, Instant::now());
             // Anything inside can write to the socket; only PID 1 is believed.
             if sender.is_none_or(|s| s.pid() != self.machine.init.pid) {
                 continue;
@@ -390,6 +409,9 @@ impl Shim {
                 // Reached once all services have stopped, also when the end was asked for inside.
                 if unit == "shutdown.target" {
                     self.end_kit();
+                }
+                if !self.budgets.events.take(Instant::now()) {
+                    return;
                 }
                 let unit: String = unit.chars().filter(|c| !c.is_control()).take(256).collect();
                 self.tell(&Event::UnitActive(unit));
@@ -481,9 +503,17 @@ impl Shim {
     }
 }
 
+fn listen(path: &Path) -> Result<UnixListener> {
+    let _ = fs::remove_file(path);
+    let listener = UnixListener::bind(path).at("bind", path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).at("chmod", path)?;
+    Ok(listener)
+}
+
 struct Ready {
     signal: bool,
     console: bool,
+    console_closed: bool,
     notify: bool,
     request: bool,
     init: bool,

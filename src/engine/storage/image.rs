@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::hostile;
 use super::pool::{Pool, Scratch, names, remove};
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::sys::btrfs;
@@ -146,6 +147,7 @@ impl Pool {
         let image = self.root.join("images").join(id);
         // A subvolume nested in the image would be an empty stub in every snapshot.
         btrfs::delete_children(tree.path()).at("remove nested subvolumes of", tree.path())?;
+        hostile::check(tree.path())?;
         let facts = Facts { size: bytes_of(tree.path())?, created_at };
         fs::rename(tree.path(), &image).at("move the new image to", &image)?;
         tree.keep();
@@ -240,7 +242,7 @@ fn bytes_of(tree: &Path) -> Result<u64> {
             if meta.is_dir() {
                 dirs.push(entry.path());
             } else if meta.is_file() && (meta.nlink() == 1 || seen.insert(meta.ino())) {
-                total += meta.len();
+                total = u64::saturating_add(total, meta.len());
             }
         }
     }

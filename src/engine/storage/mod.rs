@@ -27,6 +27,7 @@ pub mod backing;
 pub mod build;
 mod command;
 pub mod disks;
+mod hostile;
 pub mod image;
 pub mod kit;
 mod owners;

@@ -100,7 +100,8 @@ impl Pool {
 
     fn receive(&self, input: File, dir: &Path) -> Result<Scratch> {
         let mut receive = command("btrfs");
-        receive.args(["--quiet", "receive", "--"]).arg(dir).stdout(Stdio::null());
+        // The stream may be anybody's: without the chroot, links in it lead wherever they like.
+        receive.args(["--quiet", "receive", "--chroot", "--"]).arg(dir).stdout(Stdio::null());
         run_between(receive, Stdio::from(input), DEADLINE)?;
         let found = names(dir)?;
         let [name] = found.as_slice() else {

@@ -74,6 +74,27 @@ pub fn fork(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Fo
     Ok(Forked::Parent(Process { pid: ret as libc::pid_t, fd }))
 }
 
+/// As [`fork`], with a new user namespace that belongs to the host uid `owner`, which nobody is.
+/// What the kernel counts by user (inotify instances, namespaces, message queues) is then counted
+/// for this container alone: owned by root, one container could use up what all have together.
+///
+/// # Errors
+/// As [`fork`]; those of setresuid(2) and prctl(2).
+pub fn fork_owned(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>, owner: u32) -> io::Result<Forked> {
+    let effective = |uid: u32| {
+        let same = nix::unistd::Uid::from_raw(u32::MAX);
+        nix::unistd::setresuid(same, nix::unistd::Uid::from_raw(uid), same)
+    };
+    with_kept_capabilities(|| {
+        effective(owner)?;
+        let forked = fork(flags, cgroup);
+        if !matches!(forked, Ok(Forked::Child)) {
+            effective(0)?;
+        }
+        forked
+    })?
+}
+
 /// Lets signals do again what they do by default, and blocks none. Whoever started us, say `nohup`
 /// or a shell's background job, may have had some ignored, and the shim blocks SIGTERM for itself:
 /// both would be inherited down to every program inside.
@@ -159,6 +180,22 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 pub fn die_with_parent(signal: i32) -> io::Result<()> {
     // SAFETY: takes integers only.
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0) }.into()).map(drop)
+}
+
+/// Leaves the keys of whoever started us behind: joins a new, empty session keyring.
+///
+/// # Errors
+/// Those of keyctl(2); a kernel without keys has none to leave.
+pub fn leave_keys_behind() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: a null name asks for an anonymous keyring; no other memory is passed.
+    let joined = check(unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>())
+    });
+    match joined {
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// Keeps capabilities when the fsuid changes (`SECBIT_NO_SETUID_FIXUP`) while `body` runs, and
