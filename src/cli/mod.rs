@@ -12,6 +12,7 @@
 //!
 //! `exec` and `shell ID -- COMMAND` pass on the exit code of what ran.
 
+mod bench;
 mod ca;
 mod clean;
 mod containers;
@@ -110,6 +111,9 @@ enum Command {
     /// The local certificate authority
     #[command(subcommand)]
     Ca(ca::Command),
+    /// Measure what this box does, beside systemd-nspawn
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Print completions for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -173,6 +177,7 @@ fn run(cli: Cli) -> Outcome {
             Command::Events(args) => events::run(&context, &args).await,
             Command::Token(args) => token::run(&context, &args),
             Command::Ca(command) => ca::run(&context, command),
+            Command::Bench(command) => bench::run(&context, command).await,
             Command::CleanState(args) => clean::run(&context, &args).await,
             Command::Up(_)
             | Command::Completions { .. }
@@ -217,6 +222,7 @@ mod tests {
             "cowl containers delete x --yes --json",
             "cowl shell x -- ls -l",
             "cowl --json status",
+            "cowl bench engine --json --rows boot.cpu,stop --runs 3",
             "cowl status --json --run-dir /x",
             "cowl",
         ] {

@@ -13,6 +13,7 @@ mod cockpit;
 mod command_line;
 mod files;
 mod first_run;
+mod golden;
 mod inside;
 mod proxy;
 mod snapshots;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         bad_input::all(),
         command_line::all(),
         files::all(),
+        golden::all(),
         inside::all(),
         proxy::all(),
         snapshots::all(),
