@@ -18,6 +18,7 @@ pub mod cgroup;
 pub mod idle;
 pub mod own;
 pub mod peer;
+pub mod person;
 pub mod place;
 pub mod row;
 pub mod warm;

@@ -148,21 +148,6 @@ impl Node {
         self.client.kit(container, Service::Terminal, 1)
     }
 
-    /// Asks the terminal for its health until it answers 200.
-    ///
-    /// # Errors
-    /// The last refusal, when none was followed by an answer.
-    pub async fn first200(&self, kit: &Kit) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match kit.json::<serde_json::Value>(http::Method::GET, "/api/v1/terminal/health", None::<&()>).await {
-                Ok(_) => return Ok(()),
-                Err(e) if Instant::now() > end => return Err(e.into()),
-                Err(_) => tokio::time::sleep(AGAIN).await,
-            }
-        }
-    }
-
     /// Creates a container and watches it until it is ready.
     ///
     /// # Errors
@@ -173,7 +158,7 @@ impl Node {
         let container = self.order().await?;
         let kit = self.terminal(&container);
         let first = async {
-            self.first200(&kit).await?;
+            first200(&kit).await?;
             Ok::<_, Error>(begun.elapsed().as_secs_f64())
         };
         let ready = async {
@@ -194,7 +179,7 @@ impl Node {
         let begun = Instant::now();
         let container = self.order().await?;
         let kit = self.terminal(&container);
-        self.first200(&kit).await?;
+        first200(&kit).await?;
         let done = run(&kit, WAIT).await?;
         if done.exit_code != Some(0) {
             return Err(Error::other(format!("multi-user.target is not seen: {} {}", done.status, done.stderr)));
@@ -310,6 +295,21 @@ impl Node {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(e)) => Err(Error::at("wait for the node's end", e)),
             Err(_) => Err(Error::other("the node does not end")),
+        }
+    }
+}
+
+/// Asks a terminal for its health until it answers 200.
+///
+/// # Errors
+/// The last refusal, when none was followed by an answer.
+pub async fn first200(kit: &Kit) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match kit.json::<serde_json::Value>(http::Method::GET, "/api/v1/terminal/health", None::<&()>).await {
+            Ok(_) => return Ok(()),
+            Err(e) if Instant::now() > end => return Err(e.into()),
+            Err(_) => tokio::time::sleep(AGAIN).await,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::cgroup::Group;
 use super::own::{ANY_NETWORK, ID_BASE};
 use super::{Error, Options, Result, peer};
+use crate::api::server::BuildProgress;
 use crate::engine::Config;
 use crate::engine::storage::build::{DEBIAN_13, recipe};
 use crate::engine::storage::pool::Pool;
@@ -153,20 +154,26 @@ fn images(config: &Config, say: &dyn Fn(&str)) -> Result<(PathBuf, PathBuf)> {
     let (plain, mark) = (room.join("plain"), room.join("recipe"));
     let fresh = fs::read_to_string(&mark).is_ok_and(|kept| kept == recipe());
     let log = room.join("build.log");
+    // A build tells of every package; a person is told of each tenth.
+    let tenths = |what: &'static str| {
+        let mut told = 0.0;
+        move |p: BuildProgress| {
+            if p.percent >= told {
+                say(&format!("building {what}: {:.0} %", p.percent));
+                told = p.percent + 10.0;
+            }
+        }
+    };
     if !fresh || !plain.exists() {
         let _ = fs::remove_file(&mark);
-        say("building the peer's image");
         if plain.exists() {
             btrfs::delete(&plain).map_err(|e| Error::at("remove the peer's old image", e))?;
         }
-        pool.build_plain(config, &plain, &log, &mut |p| say(&format!("the peer's image: {:.0} %", p.percent)))?;
+        pool.build_plain(config, &plain, &log, &mut tenths("the peer's image"))?;
     }
     let golden = match pool.image(DEBIAN_13)? {
         Some(image) if fresh => image,
-        _ => {
-            say("building our image");
-            pool.build_image(config, DEBIAN_13, &log, &mut |p| say(&format!("our image: {:.0} %", p.percent)))?
-        }
+        _ => pool.build_image(config, DEBIAN_13, &log, &mut tenths("our image"))?,
     };
     fs::write(&mark, recipe()).map_err(|e| Error::at("write the recipe's mark", e))?;
     Ok((plain, pool.root().join("images").join(golden.id)))

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::context::Context;
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
+use crate::bench::person::Wait;
 use crate::bench::row::Row;
 use crate::bench::{self, Options};
 
@@ -15,6 +16,16 @@ pub(super) enum Command {
     /// Boots, memory, disk and the node's own cost, beside systemd-nspawn on untrimmed Debian
     #[command(after_help = AFTER_HELP)]
     Engine(Args),
+    /// What a person waits for, on the node that runs
+    Person(PersonArgs),
+}
+
+/// Options of `cowl bench person`.
+#[derive(Debug, clap::Args)]
+pub(super) struct PersonArgs {
+    /// How often each is measured; figures are medians
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
 }
 
 const AFTER_HELP: &str = "\
@@ -40,7 +51,19 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
-    let Command::Engine(args) = command;
+    let say = |what: &str| eprintln!("bench: {what}");
+    match command {
+        Command::Engine(args) => engine(context, args, &say).await,
+        Command::Person(args) => {
+            let waits =
+                bench::person::measure(&context.client()?, args.runs.into(), &say).await.map_err(Fail::other)?;
+            context.show(waits.as_slice(), person)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn engine(context: &Context, args: Args, say: &dyn Fn(&str)) -> Outcome {
     let environment = super::doors::engine_config(context)?;
     let options = Options {
         dir: args.dir,
@@ -50,10 +73,18 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         cache_dir: environment.cache_dir,
     };
     bench::check_rows(&options.rows).map_err(|e| Fail::usage(e.to_string()))?;
-    let rows = bench::engine(&options, &|what| eprintln!("bench: {what}")).await.map_err(Fail::other)?;
+    let rows = bench::engine(&options, say).await.map_err(Fail::other)?;
     context.show(rows.as_slice(), table)?;
     let missed = rows.iter().any(|row| !row.holds);
     Ok(if args.check && missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn person(waits: &[Wait]) -> std::io::Result<()> {
+    let mut table = Table::new(&["WHAT", ">MS", "RANGE"]);
+    for wait in waits {
+        table.row([wait.what.into(), number(wait.median), range(wait.range)]);
+    }
+    table.print()
 }
 
 fn table(rows: &[Row]) -> std::io::Result<()> {
@@ -108,7 +139,10 @@ mod tests {
 
     #[test]
     fn figures_have_three_digits_and_a_range_only_where_there_is_one() {
-        assert_eq!([number(Some(1234.5)), number(Some(12.34)), number(Some(0.123)), number(None)].join(" "), "1234 12.3 0.12 -");
+        assert_eq!(
+            [number(Some(1234.5)), number(Some(12.34)), number(Some(0.123)), number(None)].join(" "),
+            "1234 12.3 0.12 -"
+        );
         assert_eq!(range(Some([1.0, 2.0])), "1.00–2.00");
         assert_eq!(range(Some([1.0, 1.0])), "");
     }

@@ -131,6 +131,19 @@ enum Command {
     Screenshot(doors::ScreenshotOptions),
 }
 
+/// Runs this process as the shim that a node started it as (`cowl shim SPEC`); `None` when it is
+/// anything else. One runs beside each container, and its start is part of every boot, so nothing of
+/// the command line is made for it. (`cowl shim --help` and the like take the long way.)
+pub fn shim() -> Option<ExitCode> {
+    let mut words = std::env::args_os().skip(1);
+    match (words.next(), words.next(), words.next()) {
+        (Some(verb), Some(spec), None) if verb == "shim" && !spec.as_encoded_bytes().starts_with(b"-") => {
+            Some(doors::shim(spec.as_ref()))
+        }
+        _ => None,
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let json = std::env::args_os().any(|a| a == "--json");
@@ -154,7 +167,7 @@ fn run(cli: Cli) -> Outcome {
     };
     match command {
         Command::Node(options) => return doors::node(*options),
-        Command::Shim(options) => return Ok(doors::shim(&options)),
+        Command::Shim(options) => return Ok(doors::shim(&options.spec)),
         Command::Screenshot(options) => return doors::screenshot(&context, options),
         Command::Completions { shell } => return completions(shell),
         Command::Up(args) => return up::run(&context, &args, cli.cockpit),

@@ -20,6 +20,7 @@ use super::{dial, kit};
 use crate::engine::cgroup::Cgroups;
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::launch::ShimSpec;
+use crate::engine::net;
 use crate::engine::sys::fds;
 use crate::engine::sys::process::{self, Process};
 
@@ -187,6 +188,10 @@ impl Shim {
         }
         if ready.console {
             self.drain_console();
+        } else if ready.hang_up
+            && let Ok(again) = fds::pty_peer(self.machine.console.as_fd())
+        {
+            self.machine.console_open = again;
         }
         if ready.notify {
             self.drain_notify();
@@ -249,8 +254,8 @@ impl Shim {
         let clients = self.clients.len();
         Ok(Ready {
             signal: hit(0),
-            // A console without any writer reports hang-up for ever; only input counts.
             console: polled[1].revents().contains(PollFlags::IN),
+            hang_up: polled[1].revents().contains(PollFlags::HUP),
             notify: hit(2),
             request: hit(3),
             init: hit(4),
@@ -386,6 +391,9 @@ impl Shim {
                 // Reached once all services have stopped, also when the end was asked for inside.
                 if unit == "shutdown.target" {
                     self.end_kit();
+                    // Nothing inside speaks to anybody any more, and the kernel takes its time to
+                    // remove an interface: meanwhile init unmounts.
+                    net::remove(&self.spec.veth());
                 }
                 let unit: String = unit.chars().filter(|c| !c.is_control()).take(256).collect();
                 self.tell(&Event::UnitActive(unit));
@@ -479,6 +487,8 @@ impl Shim {
 struct Ready {
     signal: bool,
     console: bool,
+    /// Nobody has the console open, not even we: somebody hung it up.
+    hang_up: bool,
     notify: bool,
     request: bool,
     init: bool,
