@@ -276,13 +276,18 @@ impl Node {
     /// # Errors
     /// What resists.
     pub async fn end(mut self) -> Result<()> {
+        let cleared = self.clear().await;
+        // A node that could not remove its containers at least stops them.
+        self.terminate(if cleared.is_ok() { Signal::SIGTERM } else { Signal::SIGUSR1 }).await?;
+        launch::release_host(&self.config)?;
+        self.group.remove();
+        cleared
+    }
+
+    async fn clear(&self) -> Result<()> {
         let all = self.client.containers(None).await?;
         super::each(8, all, async |container: Container| self.delete(&container.id).await).await?;
         self.client.delete_project(&self.project.id).await?;
-        self.terminate(Signal::SIGTERM).await?;
-        let config = self.config.clone();
-        launch::release_host(&config)?;
-        self.group.remove();
         Ok(())
     }
 

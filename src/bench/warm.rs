@@ -64,8 +64,8 @@ async fn wake(bench: &Bench<'_>, container: &Container) -> Result<Measured> {
     for round in 1..=bench.runs {
         (bench.say)(&format!("sleeping and waking: {round} of {}", bench.runs));
         match bench.node.sleep(&container.id).await {
-            Err(super::Error::Client(client::Error::Api(e))) if matches!(e.status_code, 404 | 405 | 501) => {
-                return Ok(Measured::absent("this node knows no sleep yet"));
+            Err(super::Error::Client(client::Error::Api(e))) if matches!(e.status_code, 400 | 404 | 405 | 501) => {
+                return Ok(Measured::absent(format!("the node puts nothing to sleep: {}", e.message)));
             }
             other => other?,
         }

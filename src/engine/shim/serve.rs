@@ -71,7 +71,8 @@ pub struct Shim {
     deadline: Option<Instant>,
     killed: bool,
     shutting_down: bool,
-    _disk_lock: nix::fcntl::Flock<File>,
+    /// An overlay's upper directory mounted twice is silent corruption: the disk is ours alone.
+    disk_lock: Option<nix::fcntl::Flock<File>>,
 }
 
 impl Shim {
@@ -85,7 +86,6 @@ impl Shim {
         blocked.thread_block().context(|| "block SIGTERM".into())?;
         let signals = SignalFd::with_flags(&blocked, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .context(|| "signalfd".into())?;
-        // An overlay's upper directory mounted twice is silent corruption: the disk is ours alone.
         let path = spec.root.path();
         let disk = File::open(path).at("open", path)?;
         let disk_lock = nix::fcntl::Flock::lock(disk, nix::fcntl::FlockArg::LockExclusiveNonblock)
@@ -133,7 +133,7 @@ impl Shim {
             deadline: None,
             killed: false,
             shutting_down: false,
-            _disk_lock: disk_lock,
+            disk_lock: Some(disk_lock),
         };
         shim.start_kit();
         Ok(shim)
@@ -172,6 +172,8 @@ impl Shim {
         let console_tail = self.console.tail(TAIL_LINES);
         let dir = self.spec.dir();
         let _ = fs::remove_dir_all(&dir);
+        // Who hears of the end may start the container again at once.
+        self.disk_lock = None;
         self.tell(&Event::Exited { outcome, console_tail });
     }
 

@@ -18,7 +18,7 @@ echo 'user:65536:65536' > /etc/subgid
 : > /etc/motd
 
 # Shells for one command are login shells; they need not start programs to learn what bash knows.
-sed -i 's/"$(id -u)"/"${EUID:-$(id -u)}"/; s/`id -u`/${EUID:-$(id -u)}/' /etc/profile
+sed -i 's/"$(id -u)"/"${EUID:-$(id -u)}"/; s|\$(run-parts --list .* /etc/profile.d)|/etc/profile.d/[a-zA-Z0-9_]*.sh|' /etc/profile
 
 # Words and time.
 echo 'LANG=C.UTF-8' > /etc/default/locale
