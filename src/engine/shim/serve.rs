@@ -173,7 +173,7 @@ impl Shim {
         let dir = self.spec.dir();
         let _ = fs::remove_dir_all(&dir);
         // Who hears of the end may start the container again at once.
-        self.disk_lock = None;
+        drop(self.disk_lock.take());
         self.tell(&Event::Exited { outcome, console_tail });
     }
 
