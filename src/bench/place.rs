@@ -3,15 +3,16 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::cgroup::Group;
 use super::own::{ANY_NETWORK, ID_BASE};
 use super::{Error, Options, Result, peer};
 use crate::api::server::BuildProgress;
-use crate::engine::Config;
 use crate::engine::storage::build::{DEBIAN_13, recipe};
 use crate::engine::storage::pool::Pool;
 use crate::engine::sys::btrfs;
+use crate::engine::{Config, launch};
 
 /// Directory of the peer's image and machines in the pool; none of the pool's own.
 const ROOM: &str = "bench";
@@ -62,6 +63,7 @@ impl Place {
             cowl_exe: exe,
         };
         fs::create_dir_all(&config.state_dir).map_err(|e| Error::at("make the bench's state", e))?;
+        forget(&config)?;
         let (plain, golden) = images(&config, say)?;
         let room = plain.parent().unwrap_or(&dir).to_owned();
         let peers = peer::Place { dir: room, group: format!("cowl-bench-{}", std::process::id()) };
@@ -144,6 +146,24 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// Ends and removes what a bench that was killed has left of our side: a new node would start its
+/// containers again.
+fn forget(config: &Config) -> Result<()> {
+    if config.run_dir.exists() {
+        for shim in launch::adopt(config)? {
+            launch::stop(config, &shim.id, Duration::ZERO)?;
+        }
+    }
+    for name in ["node.db", "node.db-wal", "node.db-shm"] {
+        let _ = fs::remove_file(config.state_dir.join(name));
+    }
+    let pool = Pool::open(config)?;
+    for id in pool.disks()? {
+        pool.delete_disk(&id)?;
+    }
+    Ok(())
 }
 
 /// Both images: of this recipe, built now or before.
