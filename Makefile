@@ -37,10 +37,10 @@ test:
 test-long:
 	@COWL_TEST_LONG=1 scripts/test
 
-## make bench        measure, on the node that runs, what a person waits for
+## make bench        measure every promised figure beside systemd-nspawn (BENCH="--rows exec --runs 3")
 bench:
 	cargo build --profile dist --locked --bins
-	@scripts/bench
+	@$(TARGET)/dist/cowl bench engine $(BENCH)
 
 ## make install      build the optimised program and install it with its unit and completions
 install:

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`tui`] | the cockpit: a full-screen terminal program |
 //! | [`cli`] | the verbs of `cowl` |
+//! | [`bench`] | `cowl bench`: the promise table, measured beside systemd-nspawn |
 //! | [`client`] | async client of the API and of the kit services |
 //! | [`node`] | the daemon: API handlers, state, lifecycle, events |
 //! | [`proxy`] | the TLS front: host name → container, service, instance |
@@ -15,6 +16,7 @@
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod engine;

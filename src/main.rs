@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cowl::cli::main()
+    cowl::cli::shim().unwrap_or_else(cowl::cli::main)
 }

@@ -39,7 +39,7 @@ impl CockpitOptions {
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ShimOptions {
     /// The spec file that the node wrote.
-    spec: PathBuf,
+    pub(super) spec: PathBuf,
 }
 
 /// Options of `cowl screenshot`.
@@ -79,8 +79,8 @@ pub(super) fn node(options: NodeOptions) -> Outcome {
 }
 
 /// Runs the shim of one container.
-pub(super) fn shim(options: &ShimOptions) -> ExitCode {
-    match engine::shim::main(&options.spec) {
+pub(super) fn shim(spec: &Path) -> ExitCode {
+    match engine::shim::main(spec) {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }

@@ -12,6 +12,7 @@
 //!
 //! `exec` and `shell ID -- COMMAND` pass on the exit code of what ran.
 
+mod bench;
 mod ca;
 mod clean;
 mod containers;
@@ -131,6 +132,9 @@ enum Command {
     /// Tell how something is done, and why so
     #[command(subcommand)]
     Explain(explain::Command),
+    /// Measure what this box does, beside systemd-nspawn
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Print completions for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -146,6 +150,19 @@ enum Command {
     /// Draw the cockpit into a picture
     #[command(hide = true)]
     Screenshot(doors::ScreenshotOptions),
+}
+
+/// Runs this process as the shim that a node started it as (`cowl shim SPEC`); `None` when it is
+/// anything else. One runs beside each container, and its start is part of every boot, so nothing of
+/// the command line is made for it. (`cowl shim --help` and the like take the long way.)
+pub fn shim() -> Option<ExitCode> {
+    let mut words = std::env::args_os().skip(1);
+    match (words.next(), words.next(), words.next()) {
+        (Some(verb), Some(spec), None) if verb == "shim" && !spec.as_encoded_bytes().starts_with(b"-") => {
+            Some(doors::shim(spec.as_ref()))
+        }
+        _ => None,
+    }
 }
 
 /// Runs the command line of this process.
@@ -171,7 +188,7 @@ fn run(cli: Cli) -> Outcome {
     };
     match command {
         Command::Node(options) => return doors::node(*options),
-        Command::Shim(options) => return Ok(doors::shim(&options)),
+        Command::Shim(options) => return Ok(doors::shim(&options.spec)),
         Command::Screenshot(options) => return doors::screenshot(&context, options),
         Command::Completions { shell } => return completions(shell),
         Command::Explain(command) => return explain::run(&context, &command),
@@ -199,6 +216,7 @@ fn run(cli: Cli) -> Outcome {
             Command::Events(args) => events::run(&context, &args).await,
             Command::Token(args) => token::run(&context, &args),
             Command::Ca(command) => ca::run(&context, command),
+            Command::Bench(command) => bench::run(&context, command).await,
             Command::CleanState(args) => clean::run(&context, &args).await,
             Command::Up(_)
             | Command::Completions { .. }
@@ -265,6 +283,7 @@ mod tests {
             "cowl dns install",
             "cowl doctor --leaks --fix",
             "cowl --json status",
+            "cowl bench engine --json --rows boot.cpu,stop --runs 3",
             "cowl status --json --run-dir /x",
             "cowl explain isolation --json",
             "cowl",

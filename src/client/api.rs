@@ -156,6 +156,14 @@ impl Client {
         self.call(Method::DELETE, &format!("/api/v1/containers/{id}"), None::<&()>, CHANGE).await
     }
 
+    /// `POST` of a path of the API without a body, for operations that are newer than this client.
+    ///
+    /// # Errors
+    /// The node's.
+    pub async fn post_plain(&self, path: &str) -> Result<serde_json::Value> {
+        self.call(Method::POST, path, None::<&()>, CHANGE).await
+    }
+
     /// Starts, stops, restarts, pauses or resumes a container.
     ///
     /// # Errors

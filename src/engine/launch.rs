@@ -148,7 +148,11 @@ pub fn boot_once(config: &Config, path: &Path, patience: Duration) -> Result<()>
     ready.and(stopped)
 }
 
-fn wait_until_ready(config: &Config, id: &ContainerId, patience: Duration) -> Result<()> {
+/// Waits until systemd of a container whose shim runs has said READY.
+///
+/// # Errors
+/// When it ends before, or is not ready after `patience`.
+pub fn wait_until_ready(config: &Config, id: &ContainerId, patience: Duration) -> Result<()> {
     let watch = send(config, id, &Request::Watch).context(|| format!("reach the shim of {id}"))?;
     watch.set_read_timeout(Some(patience)).context(|| "set a timeout".into())?;
     for line in BufReader::new(watch).lines() {

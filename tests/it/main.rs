@@ -17,6 +17,7 @@ mod endings;
 mod escape;
 mod files;
 mod first_run;
+mod golden;
 mod inside;
 mod inside_view;
 mod leaks;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         crashes::all(),
         escape::all(),
         files::all(),
+        golden::all(),
         inside::all(),
         limits::all(),
         leaks::all(),

@@ -12,6 +12,7 @@ use crate::engine::cgroup::limits::{Groups, Shortfall};
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::isolation::namespaces;
 use crate::engine::launch::ShimSpec;
+use crate::engine::sys::fds;
 use crate::engine::sys::process::{self, Forked, Process};
 use crate::engine::{limits, net, net_rate};
 
@@ -21,6 +22,9 @@ pub struct Machine {
     pub init: Process,
     /// The far side of /dev/console.
     pub console: OwnedFd,
+    /// /dev/console itself, held open: while nobody inside has it open, the far side would report
+    /// a hang-up without end, and whoever polls it would spin.
+    pub console_open: OwnedFd,
     /// Where systemd says READY=1.
     pub notify: OwnedFd,
     /// The container's network namespace.
@@ -50,7 +54,10 @@ pub fn bear(spec: &ShimSpec, cgroups: &Cgroups, base: u32) -> Result<Machine> {
     };
     drop(theirs);
     furnish(spec, cgroups, base, &init, &ours)
-        .map(|(console, notify, netns)| Machine { init, console, notify, netns })
+        .and_then(|(console, notify, netns)| {
+            let console_open = fds::pty_peer(console.as_fd()).context(|| "hold the console open".into())?;
+            Ok(Machine { init, console, console_open, notify, netns })
+        })
         .inspect_err(|_| bury(spec, cgroups))
 }
 

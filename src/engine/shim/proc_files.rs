@@ -100,6 +100,11 @@ fn enter_and_bind(machine: &Machine, files: &[Addition]) -> Result<()> {
     Ok(())
 }
 
+/// Whether /dev/null lies over a file, as `isolation::masks` puts it.
+fn is_mask(path: &str) -> bool {
+    rustix::fs::lstat(path).is_ok_and(|at| at.st_rdev == rustix::fs::makedev(1, 3))
+}
+
 fn rebind(path: &str, file: &OwnedFd) {
     // More than one when lxcfs died twice while something else was on top.
     for _ in 0..4 {
@@ -108,7 +113,7 @@ fn rebind(path: &str, file: &OwnedFd) {
                 let _ = unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
             }
             // Whatever lives there was put there from inside, or is ours and well.
-            Ok(about) if !matches!(about.f_type, PROC | SYSFS) => return,
+            Ok(about) if !matches!(about.f_type, PROC | SYSFS) && !is_mask(path) => return,
             _ => break,
         }
     }

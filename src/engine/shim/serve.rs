@@ -22,7 +22,7 @@ use super::{dial, kit, proc_files};
 use crate::engine::cgroup::Cgroups;
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::launch::ShimSpec;
-use crate::engine::shares;
+use crate::engine::{net, shares};
 use crate::engine::sys::fds;
 use crate::engine::sys::process::{self, Process};
 
@@ -76,7 +76,8 @@ pub struct Shim {
     deadline: Option<Instant>,
     killed: bool,
     shutting_down: bool,
-    _disk_lock: nix::fcntl::Flock<File>,
+    /// An overlay's upper directory mounted twice is silent corruption: the disk is ours alone.
+    disk_lock: Option<nix::fcntl::Flock<File>>,
 }
 
 impl Shim {
@@ -90,7 +91,6 @@ impl Shim {
         blocked.thread_block().context(|| "block SIGTERM".into())?;
         let signals = SignalFd::with_flags(&blocked, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .context(|| "signalfd".into())?;
-        // An overlay's upper directory mounted twice is silent corruption: the disk is ours alone.
         let path = spec.root.path();
         let disk = File::open(path).at("open", path)?;
         let disk_lock = nix::fcntl::Flock::lock(disk, nix::fcntl::FlockArg::LockExclusiveNonblock)
@@ -137,7 +137,7 @@ impl Shim {
             deadline: None,
             killed: false,
             shutting_down: false,
-            _disk_lock: disk_lock,
+            disk_lock: Some(disk_lock),
         };
         shim.start_kit();
         Ok(shim)
@@ -179,6 +179,8 @@ impl Shim {
         let console_tail = self.console.tail(TAIL_LINES);
         let dir = self.spec.dir();
         let _ = fs::remove_dir_all(&dir);
+        // Who hears of the end may start the container again at once.
+        drop(self.disk_lock.take());
         self.tell(&Event::Exited { outcome, console_tail });
     }
 
@@ -198,6 +200,10 @@ impl Shim {
         if ready.console {
             self.drain_console();
         } else if ready.console_closed {
+            // Nobody has it open any more, not even we: somebody inside hung it up.
+            if let Ok(again) = fds::pty_peer(self.machine.console.as_fd()) {
+                self.machine.console_open = again;
+            }
             self.budgets.console.pause(CONSOLE_REST, Instant::now());
         }
         if ready.notify {
@@ -409,6 +415,9 @@ impl Shim {
                 // Reached once all services have stopped, also when the end was asked for inside.
                 if unit == "shutdown.target" {
                     self.end_kit();
+                    // Nothing inside speaks to anybody any more, and the kernel takes its time to
+                    // remove an interface: meanwhile init unmounts.
+                    net::remove(&self.spec.veth());
                 }
                 if !self.budgets.events.take(Instant::now()) {
                     return;

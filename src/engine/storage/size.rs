@@ -27,14 +27,22 @@ impl Pool {
     /// # Errors
     /// When the subvolume does not exist, or counting took longer than three minutes.
     pub fn size(&self, subvolume: &Path) -> Result<DiskSize> {
-        if !btrfs::is_subvolume(subvolume).at("ask", subvolume)? {
-            return Err(Error::NotFound(format!("subvolume {}", subvolume.display())));
-        }
-        let mut du = command("btrfs");
-        du.args(["filesystem", "du", "--raw", "-s", "--"]).arg(subvolume);
-        let out = run(du, DEADLINE)?;
-        parse(&out).ok_or_else(|| Error::Unsupported(format!("btrfs filesystem du printed {out:?}")))
+        of(subvolume)
     }
+}
+
+/// As [`Pool::size`], for a pool that somebody else has open.
+///
+/// # Errors
+/// As there.
+pub fn of(subvolume: &Path) -> Result<DiskSize> {
+    if !btrfs::is_subvolume(subvolume).at("ask", subvolume)? {
+        return Err(Error::NotFound(format!("subvolume {}", subvolume.display())));
+    }
+    let mut du = command("btrfs");
+    du.args(["filesystem", "du", "--raw", "-s", "--"]).arg(subvolume);
+    let out = run(du, DEADLINE)?;
+    parse(&out).ok_or_else(|| Error::Unsupported(format!("btrfs filesystem du printed {out:?}")))
 }
 
 /// Reads `Total Exclusive Set-shared Filename` below a heading.

@@ -17,6 +17,9 @@ echo 'user:65536:65536' > /etc/subuid
 echo 'user:65536:65536' > /etc/subgid
 : > /etc/motd
 
+# Shells for one command are login shells; they need not start programs to learn what bash knows.
+sed -i 's/"$(id -u)"/"${EUID:-$(id -u)}"/; s|\$(run-parts --list .* /etc/profile.d)|/etc/profile.d/[a-zA-Z0-9_]*.sh|' /etc/profile
+
 # Words and time.
 echo 'LANG=C.UTF-8' > /etc/default/locale
 echo 'LANG=C.UTF-8' > /etc/locale.conf
@@ -58,6 +61,70 @@ for timer in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scru
 done
 rm -f /etc/systemd/system/multi-user.target.wants/systemd-networkd.service \
     /etc/systemd/system/multi-user.target.wants/e2scrub_reap.service
+
+# Every program that a boot starts costs 10 ms of CPU, most of it for linking. What follows starts
+# only the ones that have something to do.
+
+# Generators: for disks, consoles, sleep and boot loaders, never; for what a person may have
+# configured since, when it is there. Packages that bring others have them run as ever.
+generators=/usr/lib/systemd/system-generators
+mkdir -p /etc/systemd/system-generators
+for generator in "$generators"/systemd-*; do
+    ln -sf /dev/null "/etc/systemd/system-generators/${generator##*/}"
+done
+scripts=" $(cd /etc/init.d && echo *) "
+cat > /etc/systemd/system-generators/cowl <<GENERATOR
+#!/bin/sh
+# Runs those of systemd's generators that find something to read here.
+while read -r what rest; do
+    case "\$what" in '' | '#'*) ;; *) $generators/systemd-fstab-generator "\$@"; break ;; esac
+done 2> /dev/null < /etc/fstab
+for script in /etc/init.d/*; do
+    case "$scripts" in *" \${script##*/} "*) ;; *) $generators/systemd-sysv-generator "\$@"; break ;; esac
+done
+[ ! -x /etc/rc.local ] || $generators/systemd-rc-local-generator "\$@"
+[ ! -x /usr/sbin/sshd ] || $generators/systemd-ssh-generator "\$@"
+[ ! -L /system-update ] || $generators/systemd-system-update-generator "\$@"
+exit 0
+GENERATOR
+chmod 755 /etc/systemd/system-generators/cowl
+
+# The bus and the keeper of logins start when first asked (their sockets and names are there from
+# the beginning); at boot only for users who linger.
+mkdir -p /etc/systemd/system/multi-user.target.wants
+for unit in dbus.service systemd-logind.service systemd-user-sessions.service; do
+    ln -sf /dev/null "/etc/systemd/system/multi-user.target.wants/$unit"
+done
+# Nobody is kept out while the system comes up, so nobody need be let in afterwards.
+ln -sf /dev/null /etc/tmpfiles.d/systemd-nologin.conf
+cat > /etc/systemd/system/cowl-linger.service <<'UNIT'
+[Unit]
+Description=Services of users who are not logged in
+ConditionDirectoryNotEmpty=/var/lib/systemd/linger
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/systemctl --no-block start systemd-logind.service
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+ln -sf /etc/systemd/system/cowl-linger.service /etc/systemd/system/multi-user.target.wants/cowl-linger.service
+
+# Debian's own settings (10-coredump-debian, 50-pid-max) are the host's affair; any other's are applied.
+mkdir -p /etc/systemd/system/systemd-sysctl.service.d
+cat > /etc/systemd/system/systemd-sysctl.service.d/cowl.conf <<'UNIT'
+[Unit]
+ConditionPathExists=|/etc/sysctl.conf
+ConditionPathExistsGlob=|/etc/sysctl.d/*.conf
+ConditionPathExistsGlob=|/run/sysctl.d/*.conf
+ConditionPathExistsGlob=|/usr/local/lib/sysctl.d/*.conf
+ConditionPathExistsGlob=|/usr/lib/sysctl.d/[!15]*.conf
+ConditionPathExistsGlob=|/usr/lib/sysctl.d/1[!0]*.conf
+ConditionPathExistsGlob=|/usr/lib/sysctl.d/10-[!c]*.conf
+ConditionPathExistsGlob=|/usr/lib/sysctl.d/5[!0]*.conf
+ConditionPathExistsGlob=|/usr/lib/sysctl.d/50-[!p]*.conf
+UNIT
 
 # Made beforehand, so that systemd-tmpfiles does not make btrfs subvolumes of them, which snapshots
 # would skip.

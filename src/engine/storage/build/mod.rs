@@ -118,6 +118,32 @@ impl Pool {
         Ok(built)
     }
 
+    /// Unpacks the packages of an image into a new subvolume at `tree` and does nothing else to
+    /// it but to forget the builder's name and machine id: what a peer is measured on.
+    ///
+    /// # Errors
+    /// As [`Pool::build_image`].
+    pub fn build_plain(
+        &self,
+        config: &Config,
+        tree: &Path,
+        log: &Path,
+        progress: &mut dyn FnMut(BuildProgress),
+    ) -> Result<()> {
+        require("mmdebstrap")?;
+        let keyring = keyring()?;
+        let mirror = Mirror::choose(config.mirror.as_deref())?;
+        let mut log_file = File::create(log).at("create", log)?;
+        let mut progress = Progress::new(progress);
+        progress.enter(Step::Update, &mirror.main);
+        let tree = Scratch::new(tree.to_owned());
+        btrfs::create(tree.path()).at("create subvolume", tree.path())?;
+        self.unpack(config, &mirror, keyring, tree.path(), &mut log_file, &mut progress, None)?;
+        golden::before_first_boot(tree.path())?;
+        tree.keep();
+        Ok(())
+    }
+
     fn fill(
         &self,
         config: &Config,
@@ -127,16 +153,7 @@ impl Pool {
         log: &mut File,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
-        // Hooks live beside the tree, not in it, and go with the build.
-        let hooks = Scratch::new(self.temporary("hooks"));
-        fs::create_dir(hooks.path()).at("create", hooks.path())?;
-        let debootstrap = mmdebstrap(config, mirror, keyring, tree, hooks.path())?;
-        writeln!(log, "cowl: {debootstrap:?}").context(|| "write the build's log".into())?;
-        let archives = tree.join("var/cache/apt/archives/partial");
-        stream(debootstrap, Some(log), Patience::Silence(SILENCE), &mut |line| match line {
-            Line::Out(line) | Line::Err(line) => progress.line(line),
-            Line::Quiet => progress.quiet(bytes_in(&archives)),
-        })?;
+        self.unpack(config, mirror, keyring, tree, log, progress, Some(golden::CHROOT))?;
         if let Some(first_boot) = &self.first_boot {
             progress.enter(Step::FirstBoot, "starting systemd");
             golden::before_first_boot(tree)?;
@@ -145,6 +162,37 @@ impl Pool {
         progress.enter(Step::Finish, "cleaning");
         golden::clean(tree, &mirror.inside())
     }
+
+    /// Runs mmdebstrap, and `script` in the new root.
+    #[allow(clippy::too_many_arguments)] // Each is another thing of the build's.
+    fn unpack(
+        &self,
+        config: &Config,
+        mirror: &Mirror,
+        keyring: &str,
+        tree: &Path,
+        log: &mut File,
+        progress: &mut Progress<'_>,
+        script: Option<&str>,
+    ) -> Result<()> {
+        // Hooks live beside the tree, not in it, and go with the build.
+        let hooks = Scratch::new(self.temporary("hooks"));
+        fs::create_dir(hooks.path()).at("create", hooks.path())?;
+        let debootstrap = mmdebstrap(config, mirror, keyring, tree, hooks.path(), script)?;
+        writeln!(log, "cowl: {debootstrap:?}").context(|| "write the build's log".into())?;
+        let archives = tree.join("var/cache/apt/archives/partial");
+        stream(debootstrap, Some(log), Patience::Silence(SILENCE), &mut |line| match line {
+            Line::Out(line) | Line::Err(line) => progress.line(line),
+            Line::Quiet => progress.quiet(bytes_in(&archives)),
+        })
+    }
+}
+
+/// A name for what an image is made of: changes with the packages and with what is done to them.
+pub fn recipe() -> String {
+    use sha2::{Digest, Sha256};
+    let text = format!("{} {} {}", SUITE, PACKAGES.join(" "), golden::CHROOT);
+    Sha256::digest(text).iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
 fn keyring() -> Result<&'static str> {
@@ -160,13 +208,19 @@ fn keyring() -> Result<&'static str> {
     )))
 }
 
-fn mmdebstrap(config: &Config, mirror: &Mirror, keyring: &str, tree: &Path, hooks: &Path) -> Result<Command> {
+fn mmdebstrap(
+    config: &Config,
+    mirror: &Mirror,
+    keyring: &str,
+    tree: &Path,
+    hooks: &Path,
+    chroot: Option<&str>,
+) -> Result<Command> {
     let script = |name: &str, text: &str| -> Result<PathBuf> {
         let path = hooks.join(name);
         fs::write(&path, text).at("write", &path)?;
         Ok(path)
     };
-    let chroot = script("chroot.sh", golden::CHROOT)?;
     let mut c = contained("mmdebstrap");
     c.args(["--verbose", "--mode=root", "--variant=apt", "--format=directory"]);
     c.arg(format!("--keyring={keyring}")).arg(format!("--include={}", PACKAGES.join(",")));
@@ -188,7 +242,10 @@ fn mmdebstrap(config: &Config, mirror: &Mirror, keyring: &str, tree: &Path, hook
         c.arg(format!("--setup-hook=sh {} \"$1\"", quoted(&script("take.sh", include_str!("cache-take.sh"))?)));
         c.arg(format!("--customize-hook=sh {} \"$1\"", quoted(&script("keep.sh", include_str!("cache-keep.sh"))?)));
     }
-    c.arg(format!("--customize-hook=chroot \"$1\" /bin/sh -eu < {}", quoted(&chroot)));
+    if let Some(chroot) = chroot {
+        let chroot = script("chroot.sh", chroot)?;
+        c.arg(format!("--customize-hook=chroot \"$1\" /bin/sh -eu < {}", quoted(&chroot)));
+    }
     c.arg(SUITE).arg(tree).args(mirror.lines(SUITE));
     c.env("DEBIAN_FRONTEND", "noninteractive");
     Ok(c)
