@@ -23,6 +23,7 @@ mod events;
 mod fail;
 mod files;
 mod images;
+mod man;
 mod print;
 mod progress;
 mod projects;
@@ -122,6 +123,9 @@ enum Command {
     /// Parent of one container's init; started by the node
     #[command(hide = true)]
     Shim(doors::ShimOptions),
+    /// Write manual pages
+    #[command(hide = true)]
+    Man(man::Args),
     /// Draw the cockpit into a picture
     #[command(hide = true)]
     Screenshot(doors::ScreenshotOptions),
@@ -153,6 +157,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Shim(options) => return Ok(doors::shim(&options)),
         Command::Screenshot(options) => return doors::screenshot(&context, options),
         Command::Completions { shell } => return completions(shell),
+        Command::Man(args) => return man::run(&args, Cli::command()),
         Command::Up(args) => return up::run(&context, &args, cli.cockpit),
         _ => {}
     }
@@ -176,6 +181,7 @@ fn run(cli: Cli) -> Outcome {
             Command::CleanState(args) => clean::run(&context, &args).await,
             Command::Up(_)
             | Command::Completions { .. }
+            | Command::Man(_)
             | Command::Node(_)
             | Command::Shim(_)
             | Command::Screenshot(_) => Ok(ExitCode::SUCCESS),
