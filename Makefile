@@ -3,10 +3,11 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PREFIX ?= /usr/local
 COWL   := $(TARGET)/release/cowl
+SHARE  := $(TARGET)/dist/share
 # make run YES=1 asks nothing.
 ASK    := $(if $(YES),-y)
 
-.PHONY: help run build stop clean-state test test-long bench install
+.PHONY: help run build stop clean-state test test-long test-v2 bench deb install share
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -37,20 +38,37 @@ test:
 test-long:
 	@COWL_TEST_LONG=1 scripts/test
 
+## make test-v2      the package in a virtual machine with Debian 13 as it comes; about 15 minutes
+test-v2: deb
+	@scripts/test-v2
+
 ## make bench        measure every promised figure beside systemd-nspawn (BENCH="--rows exec --runs 3")
 bench:
 	cargo build --profile dist --locked --bins
 	@$(TARGET)/dist/cowl bench engine $(BENCH)
 
+## make deb          build a Debian package of the optimised program; needs cargo-deb
+deb: share
+	@command -v cargo-deb >/dev/null || { echo "cargo-deb is missing: cargo install cargo-deb --locked" >&2; exit 1; }
+	cargo deb --no-build --profile dist --output $(TARGET)/cowl.deb
+
 ## make install      build the optimised program and install it with its unit and completions
-install:
-	cargo build --profile dist --locked --bins
+install: share
 	install -D -m 755 $(TARGET)/dist/cowl $(DESTDIR)$(PREFIX)/bin/cowl
 	install -D -m 755 $(TARGET)/dist/cowl-kit $(DESTDIR)$(PREFIX)/bin/cowl-kit
 	install -d $(DESTDIR)/etc/systemd/system
-	sed 's|@BIN@|$(PREFIX)/bin|' packaging/cowl-node.service > $(DESTDIR)/etc/systemd/system/cowl-node.service
-	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
-	$(TARGET)/dist/cowl completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cowl
-	$(TARGET)/dist/cowl completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cowl
-	$(TARGET)/dist/cowl completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cowl.fish
+	sed 's|/usr/bin|$(PREFIX)/bin|' packaging/cowl-node.service > $(DESTDIR)/etc/systemd/system/cowl-node.service
+	install -D -m 644 $(SHARE)/cowl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cowl
+	install -D -m 644 $(SHARE)/_cowl $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cowl
+	install -D -m 644 $(SHARE)/cowl.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cowl.fish
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(SHARE)/man/*.1
 	@echo "Start it now and at boot with: systemctl enable --now cowl-node"
+
+# The optimised program, and what it writes about itself.
+share:
+	cargo build --profile dist --locked --bins
+	rm -rf $(SHARE)
+	$(TARGET)/dist/cowl man $(SHARE)/man
+	$(TARGET)/dist/cowl completions bash > $(SHARE)/cowl.bash
+	$(TARGET)/dist/cowl completions zsh > $(SHARE)/_cowl
+	$(TARGET)/dist/cowl completions fish > $(SHARE)/cowl.fish

@@ -27,6 +27,7 @@ mod fail;
 mod files;
 mod firewall;
 mod images;
+mod man;
 mod network;
 mod print;
 mod progress;
@@ -147,6 +148,9 @@ enum Command {
     /// Parent of one container's init; started by the node
     #[command(hide = true)]
     Shim(doors::ShimOptions),
+    /// Write manual pages
+    #[command(hide = true)]
+    Man(man::Args),
     /// Draw the cockpit into a picture
     #[command(hide = true)]
     Screenshot(doors::ScreenshotOptions),
@@ -192,6 +196,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Screenshot(options) => return doors::screenshot(&context, options),
         Command::Completions { shell } => return completions(shell),
         Command::Explain(command) => return explain::run(&context, &command),
+        Command::Man(args) => return man::run(&args, Cli::command()),
         Command::Up(args) => return up::run(&context, &args, cli.cockpit),
         _ => {}
     }
@@ -221,6 +226,7 @@ fn run(cli: Cli) -> Outcome {
             Command::Up(_)
             | Command::Completions { .. }
             | Command::Explain(_)
+            | Command::Man(_)
             | Command::Node(_)
             | Command::Shim(_)
             | Command::Screenshot(_) => Ok(ExitCode::SUCCESS),

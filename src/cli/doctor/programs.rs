@@ -51,3 +51,22 @@ fn keyring() -> Check {
         Check::fail(name, "the keys that sign Debian are missing", advice)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_and_the_build_bring_what_is_looked_for() {
+        let manifest = include_str!("../../../Cargo.toml");
+        let depends = manifest.lines().find_map(|l| l.strip_prefix("depends = ")).unwrap();
+        let depends: Vec<&str> = depends.trim_matches('"').split(", ").collect();
+        let script = include_str!("../../../scripts/deps");
+        // util-linux is essential: every Debian has it.
+        for (program, package, _) in PROGRAMS.into_iter().filter(|(_, package, _)| *package != "util-linux") {
+            assert!(depends.contains(&package), "{package} is not in {depends:?}");
+            assert!(script.contains(&format!("{package}|{program}|")), "{package} is not in scripts/deps");
+        }
+        assert!(depends.contains(&"debian-archive-keyring") && script.contains("debian-archive-keyring|"));
+    }
+}
