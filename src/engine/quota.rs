@@ -181,9 +181,10 @@ mod tests {
     use crate::engine::storage::testing::Scene;
 
     fn fill(path: &Path, mebibytes: usize) -> std::io::Result<()> {
+        // Compression looks for repetition within 128 KiB only.
+        let block: Vec<u8> = (0..1 << 15).flat_map(|_| rand::random::<[u8; 32]>()).collect();
         let mut file = fs::File::create(path)?;
         for _ in 0..mebibytes {
-            let block: Vec<u8> = (0..1 << 20).map(|_| rand::random()).collect();
             file.write_all(&block)?;
         }
         file.sync_all()

@@ -291,7 +291,7 @@ fn what_cannot_hold_is_said() {
     assert_eq!(set(&c, &["--unset", "cpu-set"])["warnings"], json!([]));
     // Memory in use that cannot be taken away: the limit before stays, and nothing is killed.
     c.booted();
-    c.says("systemd-run --quiet --unit=hog perl -e '$x = q(x) x 90_000_000; sleep 600' && sleep 3");
+    c.says("systemd-run --quiet --unit=hog perl -e 'push @ARGV, q(x) x 90_000_000; sleep 600' && sleep 3");
     let before = memory_limit(&c);
     let now = set(&c, &["--memory", "64M"]);
     let warning = now["warnings"][0]["message"].as_str().unwrap_or_default();
