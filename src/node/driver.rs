@@ -55,7 +55,8 @@ pub struct Driver {
     pub(super) live: Arc<Live>,
     queue: mpsc::Receiver<Job>,
     watch: Option<mpsc::Receiver<ShimEvent>>,
-    /// A deletion that arrived while creation waited.
+    /// What comes before the queue: a deletion that arrived while creation waited, or what a crash
+    /// interrupted.
     next: Option<Job>,
 }
 
@@ -75,8 +76,10 @@ impl Driver {
         live: Arc<Live>,
         queue: mpsc::Receiver<Job>,
         watch: Option<mpsc::Receiver<ShimEvent>>,
+        first: Option<Wish>,
     ) -> Self {
-        Self { node, id, live, queue, watch, next: None }
+        let next = first.map(|wish| Job { wish, reply: None });
+        Self { node, id, live, queue, watch, next }
     }
 
     /// Serves until the container is deleted or the node ends.
@@ -136,6 +139,7 @@ impl Driver {
             Wish::Operate(Operation::Start) if row.state == ContainerState::Asleep => self.wake(row, "api").await,
             Wish::Wake(by) => self.wake(row, by).await,
             Wish::Operate(Operation::Sleep) => self.sleep(row, "api").await,
+            Wish::SleepOn => self.sleep(row, "node").await,
             Wish::Doze => self.doze(row).await,
             Wish::Operate(Operation::Start) => self.start(row, "api").await,
             Wish::Boot => self.start(row, "node").await,

@@ -197,14 +197,14 @@ impl Fleet {
 
 impl Node {
     /// Starts the driver of a container that has a row. `watch` are the events of its shim when it
-    /// lives.
-    pub fn drive(self: &Arc<Self>, row: &ContainerRow, watch: Option<mpsc::Receiver<ShimEvent>>) {
+    /// lives, `first` what it does before it hears of anything.
+    pub fn drive(self: &Arc<Self>, row: &ContainerRow, watch: Option<mpsc::Receiver<ShimEvent>>, first: Option<Wish>) {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let live = Arc::new(Live::new(row.state));
         live.condemn(row.state == ContainerState::Deleting);
         let handle = Handle { project: row.project_id, queue, live: Arc::clone(&live) };
         self.fleet.handles.write().unwrap_or_else(PoisonError::into_inner).insert(row.id, handle);
-        let driver = Driver::new(Arc::clone(self), row.id, live, jobs, watch);
+        let driver = Driver::new(Arc::clone(self), row.id, live, jobs, watch, first);
         self.tasks.spawn(driver.run());
     }
 
@@ -219,7 +219,7 @@ impl Node {
     ) -> Result<ContainerRow, ApiError> {
         let (row, event) = self.db(move |store| store.create_container(&project, &new)).await?;
         self.bus.tell(event);
-        self.drive(&row, None);
+        self.drive(&row, None, None);
         self.enqueue(&row.id, Wish::Create, None)?;
         Ok(row)
     }

@@ -49,6 +49,8 @@ pub enum Wish {
     Halt,
     /// Put it to sleep unless it is in use by now.
     Doze,
+    /// Go on with falling asleep, which a crash of the node interrupted.
+    SleepOn,
     /// Wake it because somebody wants something of it: `request` or `cron`.
     Wake(&'static str),
     /// Remove it with its snapshots.
@@ -114,8 +116,8 @@ pub fn admit(state: ContainerState, wish: &Wish) -> Verdict {
         (_, Wish::Boot) => Already,
         (S::Running | S::Paused | S::Asleep, Wish::Halt) => Go,
         (_, Wish::Halt) => Already,
-        (S::Running, Wish::Doze) | (S::Asleep, Wish::Wake(_)) => Go,
-        (_, Wish::Doze | Wish::Wake(_)) => Already,
+        (S::Running, Wish::Doze | Wish::SleepOn) | (S::Asleep, Wish::Wake(_)) => Go,
+        (_, Wish::Doze | Wish::SleepOn | Wish::Wake(_)) => Already,
         (_, Wish::Snapshot { .. } | Wish::DeleteSnapshot(_) | Wish::Restore(_) | Wish::Limit) => Go,
         (_, Wish::Operate(operation)) => operate(state, *operation),
     }

@@ -7,6 +7,7 @@
 //! | `asleep` | yes | `running`: the crash came after it woke, before the note of it |
 //! | `asleep` | no | asleep, as before: `autostart` wakes nobody |
 //! | sleep under way | frozen or no | `asleep` |
+//! | sleep by a halt under way | yes | it is halted: init may have been asked to already |
 //! | `running`, `paused` | no | started again when wanted and `autostart`, else `stopped` |
 //! | `stopped`, `failed` | yes | adopted: the crash came after the start, before the note of it |
 //! | create under way | no | done again from its first step (each can be repeated) |
@@ -68,6 +69,8 @@ pub enum Then {
     Create,
     /// Go on deleting it.
     Delete,
+    /// Go on putting it to sleep.
+    Sleep,
 }
 
 /// The state a container is in, and what comes next.
@@ -94,6 +97,10 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     }
     let slept = row.state == S::Asleep || kind == Some(Kind::Sleep);
     if let Some(shim) = facts.shim {
+        let halts = facts.operation.is_some_and(|o| o.kind == Kind::Sleep && o.step == "stop");
+        if halts && !shim.frozen {
+            return Plan { then: Then::Sleep, ..rest(S::Running) };
+        }
         return rest(match shim.frozen {
             true if slept => S::Asleep,
             true => S::Paused,
@@ -177,8 +184,8 @@ async fn settle(node: &Arc<Node>, facts: Facts<'_>, work: &mut Work) -> Result<(
         console: Vec::new(),
         wanted: plan.wanted,
         started_at_ms: facts.shim.map(|s| s.started_at_ms),
-        // A creation or deletion goes on; its journal entry is overwritten or ended by its driver.
-        ends_operation: !matches!(plan.then, Then::Create | Then::Delete),
+        // A creation, a deletion or a sleep goes on; its journal entry is overwritten or ended by its driver.
+        ends_operation: !matches!(plan.then, Then::Create | Then::Delete | Then::Sleep),
     };
     let event = node.db(move |store| store.transition(&id, &transition)).await?;
     node.bus.tell_all(event);
@@ -187,12 +194,14 @@ async fn settle(node: &Arc<Node>, facts: Facts<'_>, work: &mut Work) -> Result<(
     if watch.is_some() {
         tracing::info!(container = %id, name = row.name, state = %row.state, "adopted");
     }
-    node.drive(&row, watch);
+    let first = (plan.then == Then::Sleep).then_some(Wish::SleepOn);
+    node.drive(&row, watch, first);
     if facts.shim.is_some() && plan.then == Then::Rest && row.effective_settings().limits != Limits::default() {
         node.enqueue(&id, Wish::Limit, None)?;
     }
     match plan.then {
-        Then::Rest => {}
+        // What a driver does first is not queued: its init may end before the queue is heard.
+        Then::Rest | Then::Sleep => {}
         Then::Boot => work.boot.push(id),
         Then::Create => node.enqueue(&id, Wish::Create, None)?,
         Then::Delete => node.enqueue(&id, Wish::Delete, None)?,

@@ -1,6 +1,7 @@
 //! Sleep: containers that nobody uses cost disk only, and wake before anybody notices.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -22,6 +23,7 @@ stories![
     an_idle_container_falls_asleep_and_a_used_one_does_not,
     a_timer_and_a_crontab_wake_it,
     sleepers_outlive_the_node_and_wake_afterwards,
+    a_node_killed_in_the_middle_of_falling_asleep_finishes_or_undoes_it,
     asleep_is_awake_from_outside_and_foreign_names_wake_nobody,
 ];
 
@@ -163,7 +165,7 @@ fn an_idle_container_falls_asleep_and_a_used_one_does_not() {
     c.becomes("asleep");
 
     let mut slow = node.command(&["shell", &c.id, "--", "sleep 14; echo slept"]);
-    let slow = slow.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let slow = slow.stdout(Stdio::piped()).spawn().unwrap();
     c.becomes("running");
     stays_awake(&c, 11, "a request is under way");
     assert_eq!(slow.wait_with_output().unwrap().stdout, b"slept\n");
@@ -224,6 +226,29 @@ fn sleepers_outlive_the_node_and_wake_afterwards() {
     assert_eq!((halted.status().as_str(), frozen.status().as_str()), ("asleep", "asleep"));
     assert_eq!(frozen.says("ls /run/kept 2>/dev/null; echo awake"), "awake");
     assert_eq!(halted.says("echo awake"), "awake");
+}
+
+fn a_node_killed_in_the_middle_of_falling_asleep_finishes_or_undoes_it() {
+    let node = Plan::new("drowsy").start();
+    let c = node.container("drowsy");
+    for (mode, pause) in [("stop", 10), ("stop", 60), ("stop", 150), ("stop", 300), ("freeze", 10), ("freeze", 40)] {
+        sleeps(&c, &format!(r#"{{"mode":"{mode}"}}"#));
+        let mut falling = node.command(&["containers", "sleep", &c.id]);
+        let mut falling = falling.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(pause));
+        node.signal(Signal::SIGKILL);
+        let _ = falling.wait();
+        node.launch();
+        eventually("the sleep to be finished or undone", 30, || {
+            let logs = node.json(&["containers", "logs", &c.id]);
+            let last = logs[0]["to_status"].as_str().unwrap_or_default().to_owned();
+            assert!(["running", "asleep"].contains(&last.as_str()), "{mode} {pause}: {logs}");
+            let halting = mode == "stop" && last == "running";
+            // What was begun before the kill may take its time; what was not goes on as it was.
+            (!halting || c.curl("terminal-1", "/api/v1/terminal/sessions", &[]).status == 200).then_some(())
+        });
+        assert_eq!(c.says("echo awake"), "awake", "{mode} {pause}");
+    }
 }
 
 fn asleep_is_awake_from_outside_and_foreign_names_wake_nobody() {

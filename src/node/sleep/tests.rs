@@ -14,6 +14,7 @@ use crate::engine::shim::protocol::Event;
 use crate::node::Node;
 use crate::node::lifecycle::{Done, Wish};
 use crate::node::machine::Machine;
+use crate::node::state::journal::Kind;
 use crate::node::tests::{TestBox, check, plain};
 
 /// A running container with its own way to sleep.
@@ -213,6 +214,34 @@ async fn sleepers_sleep_on_when_the_node_dies_or_the_box_reboots() {
         assert!(node.awake(&project, &id).await.unwrap().is_ok());
     }
     check(&node, &b.machine);
+}
+
+#[tokio::test]
+async fn a_sleep_that_a_crash_interrupted_is_finished_or_undone() {
+    let mut b = TestBox::new();
+    let mut node = b.start().await;
+    let project = node.test_project();
+    let id = sleepy(&node, project, SleepMode::Stop, None).await;
+    // Init was asked to halt or not yet, or is gone already; it was to be frozen, or is.
+    for (step, gone, frozen, after) in [
+        ("stop", false, false, Asleep),
+        ("stop", true, false, Asleep),
+        ("freeze", false, false, Running),
+        ("freeze", false, true, Asleep),
+    ] {
+        node.store.begin(&id, Kind::Sleep, step, &serde_json::json!({})).unwrap();
+        b.crash(node).await;
+        if gone {
+            b.machine.world().running.clear();
+        }
+        b.machine.world().running.values_mut().for_each(|shim| shim.frozen = frozen);
+        node = b.start().await;
+        node.until(&id, after).await;
+        check(&node, &b.machine);
+        assert!(node.awake(&project, &id).await.unwrap().is_ok());
+        node.until(&id, Running).await;
+        check(&node, &b.machine);
+    }
 }
 
 #[tokio::test]
