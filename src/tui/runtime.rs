@@ -164,7 +164,7 @@ async fn load(backend: &dyn Backend) -> Result<Loaded, BackendError> {
 
 async fn run(backend: &dyn Backend, work: Work) -> Result<Done, BackendError> {
     Ok(match work {
-        Work::CreateProject(body) => Done::Project(backend.create_project(body).await?),
+        Work::CreateProject(body) => Done::Project(Box::new(backend.create_project(body).await?)),
         Work::Create(project, body) => Done::Created(Box::new(backend.create_container(project, *body).await?)),
         Work::Operate(id, operation) => Done::Operated(backend.operate(id, operation).await?),
         Work::Delete(id, name) => {

@@ -10,8 +10,8 @@ use super::{NodeState, checks, put_or_patch};
 use crate::api::container::{Container, ContainerList, ContainerStats, CreateContainer, StatusLog, UpdateContainer};
 use crate::api::envelope::Pagination;
 use crate::api::{ProjectId, names};
-use crate::node::devices;
 use crate::node::lifecycle::Wish;
+use crate::node::remarks;
 use crate::node::state::containers::SORT;
 
 /// The routes of this noun.
@@ -82,10 +82,10 @@ async fn update(
 ) -> Reply<Container> {
     let id = container_id(&id)?;
     let change = checks::container_update(body.value)?;
-    let before = node.db(move |store| store.container(&id)).await?.effective_settings();
+    let before = node.db(move |store| store.container(&id)).await?;
     let (row, events) = node.db(move |store| store.update_container(&id, &change)).await?;
     node.bus.tell_all(events);
-    let remarks = devices::remarks(&before, &row);
+    let remarks = remarks::of_change(&before, &row);
     let mut shown = node.present(row);
     shown.warnings.extend(remarks);
     ok("Container updated", shown)

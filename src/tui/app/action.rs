@@ -95,7 +95,7 @@ pub enum Work {
 #[derive(Debug)]
 #[allow(missing_docs)] // Named like the work.
 pub enum Done {
-    Project(Project),
+    Project(Box<Project>),
     Created(Box<Container>),
     Operated(OperationReply),
     Deleted(String),

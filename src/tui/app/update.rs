@@ -242,7 +242,7 @@ impl App {
             Done::Project(project) => {
                 self.tell(format!("project {} is made; n makes its first container", project.alias));
                 self.home.project = Some(project.id);
-                self.world.projects.push(project);
+                self.world.projects.push(*project);
                 self.home.refresh(&self.world);
                 self.views = vec![View::Home];
             }
