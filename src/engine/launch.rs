@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroups;
 use super::error::{Context, Error, Result};
+use super::ramdisk::{self, Ramdisk};
 use super::shim::protocol::{Event, Reply, Request, Status};
 use super::sys::fds;
-use super::ramdisk::{self, Ramdisk};
 use super::{Config, fault, firewall, lxcfs, net, net_rate, shares, sysctl};
 use crate::api::{ContainerId, Settings};
 

@@ -38,7 +38,7 @@ use crate::api::container::ContainerState;
 use crate::api::ids::EventId;
 use crate::engine::firewall::{Doors, Plan, Six};
 use crate::engine::net::ipv6;
-use crate::engine::{self, Config, launch};
+use crate::engine::{self, Config, launch, lxcfs};
 use crate::proxy::route::GrammarError;
 use crate::proxy::tls::{Certificates, TlsError};
 use crate::proxy::{Grammar, Limits, Proxy, serve_tls, serve_unix};
@@ -171,7 +171,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     node.tasks.spawn(super::shares::sweep(Arc::clone(&node)));
     node.tasks.spawn(stats::sampler::run(Arc::clone(&node)));
     node.tasks.spawn(stats::sampler::listen_to_kernel(Arc::clone(&node), tag));
-    node.tasks.spawn(proc_view::keep(config, node.shutdown.clone()));
+    node.tasks.spawn(proc_view::keep(config.clone(), node.shutdown.clone()));
     tracing::info!(
         server = node.place.server_name,
         api = node.place.api_url(),
@@ -186,6 +186,10 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let stop_containers = until_signal().await || options.stop_containers;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     end(&node, stop_containers).await;
+    if stop_containers {
+        // Nobody is left to read from it.
+        lxcfs::stop(&config);
+    }
     let _ = fs::remove_file(options.run_dir.join(SOCKET));
     Ok(())
 }

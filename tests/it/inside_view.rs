@@ -272,7 +272,8 @@ fn a_ramdisk_survives_stops_reboots_and_the_node() {
     assert_eq!((&ramdisk["scope"], &ramdisk["shared_pool_maximum"]), (&json!("container"), &json!(512 << 20)));
     assert!(ramdisk["usage"]["private"].as_u64().unwrap() >= 5_000_000, "{ramdisk}");
     // Another size, a full one, and none of it in a snapshot.
-    change(&c, &json!({ "settings": { "limits": { "ramdisk": "16M" } } }));
+    let changed = change(&c, &json!({ "settings": { "limits": { "ramdisk": "16M" } } }));
+    assert!(changed["warnings"].to_string().contains("needs_restart"), "{changed}");
     restart(&c);
     assert_ne!(c.exec("head -c 20000000 /dev/zero > /ramdisk/more").code, 0, "it has no bound");
     kept();

@@ -3,10 +3,10 @@
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{additions, init};
 use super::lease::WIDTH;
 use super::mounts::Mounts;
 use super::stage::{Channel, Message};
+use super::{additions, init};
 use crate::engine::cgroup::Cgroups;
 use crate::engine::cgroup::limits::{Groups, Shortfall};
 use crate::engine::error::{Context, Error, Result};

@@ -18,8 +18,8 @@ use rustix::mount::{
     unmount,
 };
 
-use super::{additions, sandbox};
 use super::stage::{Channel, Message};
+use super::{additions, sandbox};
 use crate::engine::cgroup::limits;
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::isolation::masks::{Cover, MASKS};

@@ -56,7 +56,8 @@ fn has_systemd() -> bool {
 /// `interactive` shells get one by their registration; others only see that of a living session.
 pub fn variables(account: &Account, interactive: bool) -> Vec<(&'static str, String)> {
     let directory = format!("/run/user/{}", account.uid);
-    if !Path::new(&directory).is_dir() && !(interactive && open_for_logins()) {
+    let exists = Path::new(&directory).is_dir();
+    if !exists && (!interactive || !open_for_logins()) {
         return Vec::new();
     }
     let bus = format!("unix:path={directory}/bus");

@@ -11,8 +11,8 @@ use crate::api::container::{Container, ContainerList, ContainerStats, CreateCont
 use crate::api::envelope::{FieldError, Pagination};
 use crate::api::history::StatsHistory;
 use crate::api::{ApiError, ProjectId, names};
-use crate::node::devices;
 use crate::node::lifecycle::Wish;
+use crate::node::remarks;
 use crate::node::state::containers::SORT;
 
 /// The routes of this noun.
@@ -84,14 +84,14 @@ async fn update(
 ) -> Reply<Container> {
     let id = container_id(&id)?;
     let change = checks::container_update(body.value)?;
-    let before = node.db(move |store| store.container(&id)).await?.effective_settings();
+    let before = node.db(move |store| store.container(&id)).await?;
     let limits = change.settings.is_some();
     let (row, events) = node.db(move |store| store.update_container(&id, &change)).await?;
     node.bus.tell_all(events);
     if limits {
         node.apply_settings(&id).await;
     }
-    let remarks = devices::remarks(&before, &row);
+    let remarks = remarks::of_change(&before, &row);
     let mut shown = node.present(row);
     shown.warnings.extend(remarks);
     ok("Container updated", shown)

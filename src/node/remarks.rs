@@ -1,18 +1,32 @@
-//! What to say about device grants: that they wait for a start, or that this box lacks the device.
+//! What to say about a change that a running container does not see at once, or that this box cannot
+//! give it: device grants and `/ramdisk`.
 
 use std::path::Path;
 
+use super::driver::ramdisk_of;
 use super::state::containers::ContainerRow;
 use crate::api::Settings;
 use crate::api::container::{ContainerState, Warning};
 use crate::engine::shim::devices::host_has;
 
-/// Remarks on a container whose settings were `before`. None when its devices are the same.
-pub fn remarks(before: &Settings, row: &ContainerRow) -> Vec<Warning> {
-    remarks_at(before, &row.effective_settings(), row.state, Path::new("/dev"))
+/// Remarks on a container that was `before` and is `now`.
+pub fn of_change(before: &ContainerRow, now: &ContainerRow) -> Vec<Warning> {
+    let mut all = devices(&before.effective_settings(), &now.effective_settings(), now.state, Path::new("/dev"));
+    if ramdisk_of(before) != ramdisk_of(now) && runs(now.state) {
+        all.push(needs_restart("/ramdisk changes at the container's next start"));
+    }
+    all
 }
 
-fn remarks_at(before: &Settings, now: &Settings, state: ContainerState, host: &Path) -> Vec<Warning> {
+fn runs(state: ContainerState) -> bool {
+    matches!(state, ContainerState::Running | ContainerState::Paused)
+}
+
+fn needs_restart(message: &str) -> Warning {
+    Warning { kind: "needs_restart".into(), message: message.into() }
+}
+
+fn devices(before: &Settings, now: &Settings, state: ContainerState, host: &Path) -> Vec<Warning> {
     if before.devices == now.devices {
         return Vec::new();
     }
@@ -21,9 +35,8 @@ fn remarks_at(before: &Settings, now: &Settings, state: ContainerState, host: &P
         let message = format!("settings.devices: this box has no device for {word}, so the grant gives nothing");
         all.push(Warning { kind: "no_effect".into(), message });
     }
-    if matches!(state, ContainerState::Running | ContainerState::Paused) {
-        let message = "settings.devices take effect at the container's next start".to_owned();
-        all.push(Warning { kind: "needs_restart".into(), message });
+    if runs(state) {
+        all.push(needs_restart("settings.devices take effect at the container's next start"));
     }
     all
 }
@@ -40,7 +53,7 @@ mod tests {
             ..Settings::default()
         };
         let kinds = |before: &Settings, now: &Settings, state| {
-            remarks_at(before, now, state, host.path()).into_iter().map(|w| w.kind).collect::<Vec<_>>()
+            devices(before, now, state, host.path()).into_iter().map(|w| w.kind).collect::<Vec<_>>()
         };
         let (none, tun, kvm) = (Settings::default(), with(&["tun"]), with(&["kvm"]));
         assert_eq!(kinds(&none, &none, ContainerState::Running), [""; 0]);
