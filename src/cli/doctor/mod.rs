@@ -3,8 +3,8 @@
 
 mod host;
 mod leaks;
-mod node;
 mod limits;
+mod node;
 mod programs;
 
 use std::process::ExitCode;
