@@ -31,9 +31,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use own::{OwnNames, Verdict};
 pub use find::{Directory, Found, Rows};
 pub use own::Answer;
+use own::{OwnNames, Verdict};
 use upstream::{Transport, Upstreams};
 
 use crate::proxy::crowd::Crowd;

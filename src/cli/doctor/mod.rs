@@ -2,10 +2,10 @@
 //! what must be mended, and how.
 
 mod host;
-mod leaks;
 mod inside;
-mod node;
+mod leaks;
 mod limits;
+mod node;
 mod programs;
 
 use std::process::ExitCode;

@@ -237,7 +237,8 @@ mod tests {
     fn the_node_never_forwards_to_itself() {
         let dir = tempfile::TempDir::new().unwrap();
         let own: SocketAddr = "127.0.0.1:53".parse().unwrap();
-        let mut cfg = DnsConfig::new(own, vec!["a.b".into()], super::super::Answer { v4: Some(Ipv4Addr::LOCALHOST), v6: None });
+        let mut cfg =
+            DnsConfig::new(own, vec!["a.b".into()], super::super::Answer { v4: Some(Ipv4Addr::LOCALHOST), v6: None });
         cfg.resolv_conf = dir.path().join("resolv.conf");
         assert!(Upstreams::new(&cfg, own).servers().is_empty(), "without a file the default is ourselves");
         fs::write(&cfg.resolv_conf, "nameserver 127.0.0.1\nnameserver 127.0.0.2\n").unwrap();
