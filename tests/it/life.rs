@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
 
 use crate::harness::web::socket;
 use crate::harness::{Container, Node, Plan, eventually, shared};
@@ -141,6 +140,6 @@ fn as_the_kernel_says(node: &Node, c: &Container<'_>) {
         "stopped" | "asleep" => {
             assert!(!dir.exists() && groups("/sys/fs/cgroup/freezer", &c.id).is_none(), "something of it is left");
         }
-        _ => panic!("no state to rest in: {}", Value::from(state)),
+        _ => panic!("no state to rest in: {state}"),
     }
 }
