@@ -134,7 +134,8 @@ fn each_step(name: &'static str, operation: &str, from: &str, to: &[&str]) {
             doomed.node.cowl(&["containers", way, &c.id]).ok();
         }
         let goal = to[0];
-        let crashed = doomed.run(n, &["containers", operation, &c.id], || state_of(&doomed.node, &c.id).as_deref() == Some(goal));
+        let crashed =
+            doomed.run(n, &["containers", operation, &c.id], || state_of(&doomed.node, &c.id).as_deref() == Some(goal));
         let Some((_, before)) = crashed else {
             assert!(n > 3, "{operation} has only {n} steps?");
             assert_eq!(settles(&c, to, operation), goal);
@@ -194,9 +195,8 @@ fn killed_at_every_step_of_restore() {
     c.cowl(&["snapshots", "create", "--alias", "one"]).ok();
     for n in 0..STEPS_MAX {
         c.says("echo two > /root/state; sync");
-        let restored = || {
-            state_of(node, &c.id).as_deref() == Some("running") && c.exec("cat /root/state").stdout.trim() == "one"
-        };
+        let restored =
+            || state_of(node, &c.id).as_deref() == Some("running") && c.exec("cat /root/state").stdout.trim() == "one";
         let crashed = doomed.run(n, &["snapshots", "restore", "one", "--yes", "-c", &c.id], restored);
         let Some((_, before)) = crashed else {
             assert!(n > 5, "a restore of {n} steps?");

@@ -33,50 +33,6 @@ fn cgroup(c: &Container<'_>, controller: &str) -> (PathBuf, bool) {
     (found.unwrap_or_else(|| panic!("no {controller} group of {}", c.id)), is_v1)
 }
 
-/// Limits a container by its cgroups, as the engine does.
-fn limit(c: &Container<'_>, memory: u64, cores: u32) {
-    let (dir, v1) = cgroup(c, "memory");
-    let file = if v1 { "memory.limit_in_bytes" } else { "memory.max" };
-    fs::write(dir.join(file), memory.to_string()).unwrap();
-    let (dir, v1) = cgroup(c, "cpu");
-    if v1 {
-        fs::write(dir.join("cpu.cfs_period_us"), "100000").unwrap();
-        fs::write(dir.join("cpu.cfs_quota_us"), (cores * 100_000).to_string()).unwrap();
-        // lxcfs before 6.0 looks for the quota at the path of the cpuset.
-        let root = Path::new("/sys/fs/cgroup/cpuset");
-        let node = root.join(dir.parent().unwrap().file_name().unwrap());
-        let own = node.join(&c.id);
-        for (group, above) in [(&node, root), (&own, &node)] {
-            let _ = fs::create_dir(group);
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                fs::write(group.join(file), fs::read(above.join(file)).unwrap()).unwrap();
-            }
-        }
-        for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap().lines() {
-            // What has ended meanwhile needs no place.
-            let _ = fs::write(own.join("cgroup.procs"), pid);
-        }
-    } else {
-        for group in [dir.clone(), dir.join("payload")] {
-            fs::write(group.join("cpu.max"), format!("{} 100000", cores * 100_000)).unwrap();
-        }
-    }
-}
-
-/// Lets go of what [`limit`] has made, so that the container can be removed.
-fn unlimit(c: &Container<'_>) {
-    let root = Path::new("/sys/fs/cgroup/cpuset");
-    let Ok(nodes) = fs::read_dir(root) else { return };
-    for own in nodes.flatten().map(|e| e.path().join(&c.id)).filter(|dir| dir.is_dir()) {
-        for pid in fs::read_to_string(own.join("cgroup.procs")).unwrap().lines() {
-            let _ = fs::write(root.join("cgroup.procs"), pid);
-        }
-        eventually("the cpuset to empty", 10, || fs::remove_dir(&own).ok());
-        // The node's is shared with other stories.
-        let _ = fs::remove_dir(own.parent().unwrap());
-    }
-}
-
 /// MemTotal inside, in bytes.
 fn total(c: &Container<'_>) -> u64 {
     let line = c.says("grep MemTotal: /proc/meminfo");
@@ -87,7 +43,7 @@ fn memory_and_cpus_are_those_of_the_limits() {
     let node = shared::node();
     let c = node.container("view");
     c.booted();
-    limit(&c, 300 << 20, 1);
+    node.cowl(&["containers", "set", &c.id, "--memory", "300M", "--cpu", "1"]).ok();
     assert_eq!(total(&c), 300 << 20);
     assert_eq!(c.says("free -b | awk '/Mem:/ { print $2 }'"), (300u64 << 20).to_string());
     assert_eq!(c.says("grep -c ^processor /proc/cpuinfo"), "1");
@@ -101,7 +57,6 @@ fn memory_and_cpus_are_those_of_the_limits() {
     assert!(used < 300 << 20, "{used} bytes used");
     // Nested user namespaces still mount a proc of their own.
     assert_eq!(c.says("unshare -Urpmf sh -c 'mount -t proc proc /mnt && ls /mnt/1/comm'"), "/mnt/1/comm");
-    unlimit(&c);
 }
 
 /// The lxcfs of a node.

@@ -157,7 +157,7 @@ impl Cgroups {
     pub fn limit(&self, id: &ContainerId, limits: &Limits, pool: &Path, groups: Groups) -> Vec<Shortfall> {
         let mut pen = Pen { short: Vec::new(), groups };
         self.limit_cpu(id, limits, &mut pen);
-        self.limit_cores(id, limits.cpu_set.as_deref(), &mut pen);
+        self.limit_cores(id, limits, &mut pen);
         self.limit_memory(id, limits, &mut pen);
         let pids = limits.pids.unwrap_or_else(pids_default).to_string();
         let (unlimited, file) = (limits.pids.is_none(), self.seat(id, "pids").map(|(dir, _)| dir.join("pids.max")));
@@ -183,11 +183,11 @@ impl Cgroups {
         }
     }
 
-    fn limit_cores(&self, id: &ContainerId, cores: Option<&str>, pen: &mut Pen) {
+    fn limit_cores(&self, id: &ContainerId, limits: &Limits, pen: &mut Pen) {
         let Some((dir, v1)) = self.seat(id, "cpuset") else { return };
         let of_host = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
         let of_host = of_host.trim();
-        let wanted = cores.map(|text| {
+        let wanted = limits.cpu_set.as_deref().map(|text| {
             let online = settings::cores(of_host).unwrap_or_default();
             let all = settings::cores(text).unwrap_or_default();
             let some: Vec<String> = all.iter().filter(|c| online.contains(c)).map(ToString::to_string).collect();
@@ -207,8 +207,9 @@ impl Cgroups {
             return pen.put("cpu_set", Some(dir.join("cpuset.cpus")), wanted, "\n");
         }
         // A v1 group starts out without cores and memory, and every group costs each fork a little:
-        // it is made when it is first wanted.
-        if wanted.is_some()
+        // it is made when it is first wanted, also by a quota: lxcfs before 6.0 looks for that at the
+        // path of the cpuset.
+        if (wanted.is_some() || limits.cpu.is_some())
             && !dir.exists()
             && let Err(e) = self.make_cpuset(id)
         {

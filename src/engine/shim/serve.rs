@@ -22,9 +22,9 @@ use super::{dial, kit, proc_files};
 use crate::engine::cgroup::Cgroups;
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::launch::ShimSpec;
-use crate::engine::{net, shares};
 use crate::engine::sys::fds;
 use crate::engine::sys::process::{self, Process};
+use crate::engine::{net, shares};
 
 /// systemd halts on SIGRTMIN+3 and reboots on SIGRTMIN+5; glibc's SIGRTMIN is 34.
 const HALT: i32 = 37;
