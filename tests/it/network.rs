@@ -296,7 +296,7 @@ fn asks(server: &str, name: &str, kind: u16) -> (u8, Vec<Vec<u8>>) {
     let length = if kind == 1 { 4 } else { 16 };
     // Each record ends in its address; ours have nothing behind them.
     let records = &reply[query.len()..];
-    let size = if count == 0 { 1 } else { records.len() / count };
+    let size = records.len().checked_div(count).unwrap_or(1);
     (reply[3] & 15, records.chunks(size).take(count).map(|r| r[r.len() - length..].to_vec()).collect())
 }
 

@@ -56,7 +56,7 @@ pub fn dead_runs() {
         }
     }
     for name in namespaces().into_iter().filter(|name| owner(name).is_some()) {
-        if !owner(&name).is_some_and(|(pid, start)| start_time(pid) == Some(start)) {
+        if owner(&name).is_none_or(|(pid, start)| start_time(pid) != Some(start)) {
             tell(&run(program("ip").args(["netns", "delete", &name])));
         }
     }
