@@ -61,7 +61,7 @@ install: share
 	install -D -m 644 $(SHARE)/cowl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cowl
 	install -D -m 644 $(SHARE)/_cowl $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cowl
 	install -D -m 644 $(SHARE)/cowl.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cowl.fish
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(SHARE)/man/*.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(SHARE)/man/*.1.gz
 	@echo "Start it now and at boot with: systemctl enable --now cowl-node"
 
 # The optimised program, and what it writes about itself.
@@ -69,6 +69,7 @@ share:
 	cargo build --profile dist --locked --bins
 	rm -rf $(SHARE)
 	$(TARGET)/dist/cowl man $(SHARE)/man
+	gzip -9n $(SHARE)/man/*.1
 	$(TARGET)/dist/cowl completions bash > $(SHARE)/cowl.bash
 	$(TARGET)/dist/cowl completions zsh > $(SHARE)/_cowl
 	$(TARGET)/dist/cowl completions fish > $(SHARE)/cowl.fish
