@@ -184,6 +184,9 @@ fn start_from(config: &Config, container: &ContainerSpec, root: Root) -> Result<
         return Err(Error::Exists(format!("a shim of container {}", container.id)));
     }
     clear(config, &container.id, &dir)?;
+    if container.settings.ksm == Some(true) {
+        merge_equal_pages();
+    }
     fault::step("make the run directory");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).at("create", &dir)?;
     let path = dir.join("spec.json");
@@ -193,6 +196,17 @@ fn start_from(config: &Config, container: &ContainerSpec, root: Root) -> Result<
     spawn_shim(config, &dir, &path).inspect_err(|_| {
         let _ = clear(config, &container.id, &dir);
     })
+}
+
+/// Starts the kernel's search for equal pages (KSM), once a container asks for it. Never stopped
+/// again: that is the host's administrator's to decide, who may use it for other things.
+fn merge_equal_pages() {
+    let run = Path::new("/sys/kernel/mm/ksm/run");
+    if fs::read_to_string(run).is_ok_and(|now| now.trim() == "0")
+        && let Err(e) = fs::write(run, "1")
+    {
+        tracing::warn!(error = %e, "the kernel does not merge equal memory");
+    }
 }
 
 /// Runs `cowl shim` in its own session and reads the one line it reports.

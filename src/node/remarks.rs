@@ -1,5 +1,5 @@
 //! What to say about a change that a running container does not see at once, or that this box cannot
-//! give it: device grants and `/ramdisk`.
+//! give it: device grants, `/ramdisk`, merging of memory.
 
 use std::path::Path;
 
@@ -14,6 +14,9 @@ pub fn of_change(before: &ContainerRow, now: &ContainerRow) -> Vec<Warning> {
     let mut all = devices(&before.effective_settings(), &now.effective_settings(), now.state, Path::new("/dev"));
     if ramdisk_of(before) != ramdisk_of(now) && runs(now.state) {
         all.push(needs_restart("/ramdisk changes at the container's next start"));
+    }
+    if before.effective_settings().ksm != now.effective_settings().ksm && runs(now.state) {
+        all.push(needs_restart("settings.ksm takes effect at the container's next start"));
     }
     all
 }

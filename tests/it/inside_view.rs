@@ -15,6 +15,7 @@ use crate::stories;
 stories![
     memory_and_cpus_are_those_of_the_limits,
     a_dead_lxcfs_is_replaced_in_running_containers,
+    memory_is_merged_only_where_it_was_asked_for,
     fuse_and_tun_work_inside,
     devices_are_granted_by_word_at_the_next_start,
     a_shell_is_a_session_of_logind,
@@ -103,6 +104,17 @@ fn a_dead_lxcfs_is_replaced_in_running_containers() {
         let seen = c.exec("grep MemTotal: /proc/meminfo").stdout;
         seen.contains(&format!(" {} kB", 200 * 1024)).then_some(())
     });
+}
+
+fn memory_is_merged_only_where_it_was_asked_for() {
+    let node = shared::node();
+    let c = node.container("merged");
+    let merges = || c.says("grep -h merge_any /proc/1/ksm_stat /proc/self/ksm_stat | sort -u");
+    assert_eq!(merges(), "ksm_merge_any: no");
+    let said = node.json(&["containers", "set", &c.id, "--ksm=true"]);
+    assert_eq!(said["warnings"][0]["type"], "needs_restart", "{said}");
+    node.cowl(&["containers", "restart", &c.id]).ok();
+    assert_eq!(merges(), "ksm_merge_any: yes");
 }
 
 fn fuse_and_tun_work_inside() {

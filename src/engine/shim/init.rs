@@ -78,6 +78,10 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
     fds::close_on_exec_from(3).context(|| "close descriptors on exec".into())?;
     process::default_signals();
     process::leave_keys_behind().context(|| "new session keyring".into())?;
+    if spec.container.settings.ksm == Some(true) {
+        // Without it in the kernel the container is the same, only larger.
+        let _ = process::merge_memory();
+    }
     sandbox::apply()?;
     let argv = [CString::from(c"/sbin/init")];
     let error = process::exec_path(&argv[0], &argv, &environment(spec));

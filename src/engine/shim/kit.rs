@@ -78,6 +78,10 @@ fn become_kit(
     fds::close_on_exec_from(3).context(|| "close descriptors on exec".into())?;
     process::default_signals();
     process::leave_keys_behind().context(|| "new session keyring".into())?;
+    if spec.container.settings.ksm == Some(true) {
+        // Without it in the kernel the container is the same, only larger.
+        let _ = process::merge_memory();
+    }
     sandbox::apply()?;
     process::die_with_parent(libc::SIGKILL).context(|| "tie the kit to the shim".into())?;
     let error = process::exec_fd(exe.as_fd(), &[CString::from(c"cowl-kit")], &environment(spec));

@@ -198,6 +198,17 @@ pub fn leave_keys_behind() -> io::Result<()> {
     }
 }
 
+/// Lets the kernel merge this process' pages with equal ones of others that asked for it too (KSM);
+/// holds across fork and exec (Linux ≥ 6.4).
+///
+/// # Errors
+/// `EINVAL` on kernels without it.
+pub fn merge_memory() -> io::Result<()> {
+    const PR_SET_MEMORY_MERGE: libc::c_int = 67;
+    // SAFETY: takes integers only.
+    check(unsafe { libc::prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0) }.into()).map(drop)
+}
+
 /// Keeps capabilities when the fsuid changes (`SECBIT_NO_SETUID_FIXUP`) while `body` runs, and
 /// restores the bits after it.
 ///
