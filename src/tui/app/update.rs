@@ -275,6 +275,8 @@ impl App {
                 }
                 self.home.refresh(&self.world);
                 self.home.select(id);
+                // It may have been faster than the reply.
+                self.tell_made();
             }
             Done::Operated(reply) => {
                 let name = self.name_of(reply.container_id);
