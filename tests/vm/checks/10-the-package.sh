@@ -1,11 +1,11 @@
 # Installing the package as a person does, and its unit.
 
-within 60 apt-get update
+within 60 apt-get update --error-on=any
 check "apt installs it with what it needs" "Setting up cowl" apt-get install -y --no-install-recommends /srv/cowl.deb
-check "it brought the programs it runs" "ok" eval 'command -v mkfs.btrfs nft mmdebstrap losetup && echo ok'
+check "it brought the programs it runs" "^all$" eval 'type -P mkfs.btrfs nft mmdebstrap losetup && echo all'
 check "it made the group" "^cowl:" getent group cowl
-check "it starts nothing by itself" "inactive" eval 'systemctl is-active cowl-node; true'
-check "it is not enabled by itself" "disabled" eval 'systemctl is-enabled cowl-node; true'
+check "it starts nothing by itself" "^inactive" eval 'systemctl is-active cowl-node; true'
+check "it is not enabled by itself" "^disabled" eval 'systemctl is-enabled cowl-node; true'
 check "manual pages came with it" "restore" zcat /usr/share/man/man1/cowl-snapshots.1.gz
 check "completions came with it" "cowl" cat /usr/share/bash-completion/completions/cowl
 check "no node, said by the exit code" "^3$" eval 'cowl status >/dev/null 2>&1; echo $?'
