@@ -116,7 +116,11 @@ impl App {
     /// Tells how the containers made from here turned out.
     fn tell_made(&mut self) {
         for (id, more) in std::mem::take(&mut self.making) {
-            let Some(c) = self.world.container(id) else { continue };
+            // An answer from before it was made does not know it yet.
+            let Some(c) = self.world.container(id) else {
+                self.making.push((id, more));
+                continue;
+            };
             let name = c.name.clone();
             match c.status {
                 ContainerState::Creating => self.making.push((id, more)),
