@@ -8,7 +8,6 @@ pub mod envelope;
 pub mod event;
 pub mod files;
 pub mod firewall;
-pub mod history;
 pub mod ids;
 pub mod names;
 pub mod network;
@@ -18,6 +17,7 @@ pub mod service;
 pub mod settings;
 pub mod share;
 pub mod snapshot;
+pub mod stats;
 pub mod terminal;
 pub mod urls;
 

@@ -1,4 +1,4 @@
-//! Rules for names people choose: containers, aliases, colours, server names.
+//! Rules for names people choose (containers, aliases, colours, server names) and for free text.
 
 use super::envelope::FieldError;
 
@@ -52,6 +52,19 @@ pub fn project_alias(alias: &str) -> Result<(), FieldError> {
         return Err(FieldError::new("/alias", "must not hold control characters"));
     }
     Ok(())
+}
+
+/// Checks the length of a free text, if there is one: at most `most` characters.
+///
+/// # Errors
+/// A [`FieldError`] for `field`.
+pub fn at_most(field: &str, text: Option<&str>, most: usize) -> Result<(), FieldError> {
+    match text {
+        Some(text) if text.chars().count() > most => {
+            Err(FieldError::new(field, format!("must be at most {most} characters long")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn word(field: &'static str, s: &str) -> Result<(), FieldError> {

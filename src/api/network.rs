@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ContainerId;
 use super::envelope::FieldError;
+use super::{ContainerId, names};
 
 /// Most resolvers of a container.
 pub const DNS_SERVERS_MAX: usize = 4;
@@ -72,15 +72,14 @@ impl EgressBody {
     /// # Errors
     /// The field that is wrong.
     pub fn check(&self) -> Result<(), FieldError> {
-        let texts =
-            [("country", &self.country), ("city", &self.city), ("region", &self.region), ("comment", &self.comment)];
+        let texts = [
+            ("/country", &self.country),
+            ("/city", &self.city),
+            ("/region", &self.region),
+            ("/comment", &self.comment),
+        ];
         for (field, text) in texts {
-            if text.as_ref().is_some_and(|t| t.chars().count() > TEXT_MAX) {
-                return Err(FieldError::new(
-                    format!("/{field}"),
-                    format!("must be at most {TEXT_MAX} characters long"),
-                ));
-            }
+            names::at_most(field, text.as_deref(), TEXT_MAX)?;
         }
         if self.dns_servers.as_ref().is_some_and(|s| s.len() > DNS_SERVERS_MAX) {
             return Err(FieldError::new("/dns_servers", format!("must be at most {DNS_SERVERS_MAX} addresses")));

@@ -201,6 +201,14 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
+/// The settings of something new.
+///
+/// # Errors
+/// As [`patched`].
+pub fn given(settings: Option<&Value>) -> Result<Settings, FieldError> {
+    settings.map_or_else(|| Ok(Settings::default()), |given| patched(&Settings::default(), given))
+}
+
 /// The settings after a merge patch; `null` as a whole takes all back.
 ///
 /// # Errors

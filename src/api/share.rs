@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::envelope::FieldError;
 use super::ids::{ContainerId, ProjectId, ShareId};
+use super::names;
 
 /// Directories that are the kernel's, the boot loader's or volatile: never shared.
 const REFUSED: [&str; 6] = ["/proc", "/sys", "/dev", "/boot", "/run", "/var/run"];
@@ -215,12 +216,7 @@ pub fn word(field: &str, text: Option<&str>) -> Result<(), FieldError> {
 /// # Errors
 /// Names `/description`.
 pub fn description(text: Option<&str>) -> Result<(), FieldError> {
-    match text {
-        Some(text) if text.chars().count() > DESCRIPTION_MAX => {
-            Err(FieldError::new("/description", format!("must be at most {DESCRIPTION_MAX} characters long")))
-        }
-        _ => Ok(()),
-    }
+    names::at_most("/description", text, DESCRIPTION_MAX)
 }
 
 #[cfg(test)]

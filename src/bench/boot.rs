@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::peer::Machine;
 use super::row::{Figure, Measured};
 use super::{Bench, Error, Figures, Result, each};
-use crate::api::Container;
 
 /// How many machines are made at once.
 const AT_ONCE: usize = 20;
@@ -37,9 +36,7 @@ pub async fn one_by_one(bench: &Bench<'_>, figures: &mut Figures) -> Result<()> 
         let stop = bench.node.stop(&container.id).await?;
         let other = nspawn(bench, &bench.place.golden).await?;
         let (second, multiuser) = bench.node.multiuser().await?;
-        for container in [container, second] {
-            bench.node.delete(&container.id).await?;
-        }
+        bench.discard(vec![container, second]).await;
         if !counted {
             continue;
         }
@@ -111,12 +108,7 @@ async fn many_nspawn(bench: &Bench<'_>, image: &Path) -> Result<f64> {
     })
     .await?;
     let took = begun.elapsed().as_secs_f64();
-    each(AT_ONCE, machines, async |mut machine: Machine| {
-        machine.stop().await?;
-        machine.remove().await;
-        Ok(())
-    })
-    .await?;
+    bench.halt(machines).await;
     Ok(took)
 }
 
@@ -130,6 +122,6 @@ async fn many_ours(bench: &Bench<'_>) -> Result<f64> {
     })
     .await?;
     let took = begun.elapsed().as_secs_f64();
-    each(4, containers, async |container: Container| node.delete(&container.id).await).await?;
+    bench.discard(containers).await;
     Ok(took)
 }

@@ -52,7 +52,7 @@ async fn ours(bench: &Bench<'_>) -> Result<[Figure; 3]> {
     }
     let disk = disk(bench, containers.iter().map(|c| node.disk(&c.id)))?;
     let mean = Figure::of([charged as f64 / MIB / MACHINES as f64]);
-    each(4, containers, async |container: Container| node.delete(&container.id).await).await?;
+    bench.discard(containers).await;
     Ok([pss, mean, disk])
 }
 
@@ -74,12 +74,7 @@ async fn nspawn(bench: &Bench<'_>, image: &Path) -> Result<[Figure; 3]> {
         charged += machine.group.memory().map_err(|e| Error::at("read what memory is charged", e))?;
     }
     let disk = disk(bench, machines.iter().map(|m| m.root.clone()))?;
-    each(8, machines, async |mut machine: Machine| {
-        machine.stop().await?;
-        machine.remove().await;
-        Ok(())
-    })
-    .await?;
+    bench.halt(machines).await;
     Ok([pss, Figure::of([charged as f64 / MIB / MACHINES as f64]), disk])
 }
 
@@ -117,9 +112,9 @@ pub async fn node(bench: &Bench<'_>, figures: &mut Figures) -> Result<()> {
     tokio::time::sleep(WATCH).await;
     let share = (node.own_cpu() - before) / begun.elapsed().as_secs_f64() * 100.0;
     let rss = node.own_rss() as f64 / MIB;
-    each(4, containers, async |container: Container| node.delete(&container.id).await).await?;
     for (name, value) in [("node.cpu300", share), ("node.rss300", rss)] {
         figures.insert(name, Measured { ours: Figure::of([value]), ..Measured::default() });
     }
+    bench.discard(containers).await;
     Ok(())
 }

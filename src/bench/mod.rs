@@ -23,15 +23,18 @@ pub mod place;
 pub mod row;
 pub mod warm;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use futures_util::StreamExt;
 
 use own::Node;
+use peer::Machine;
 use place::Place;
 use row::{Measured, PROMISES, Row};
 
+use crate::api::Container;
 use crate::{client, engine};
 
 /// Why the bench could not go on.
@@ -47,7 +50,7 @@ pub enum Error {
     #[error("{0}")]
     Other(String),
     /// Somebody pressed Ctrl-C.
-    #[error("interrupted; everything was removed")]
+    #[error("interrupted")]
     Interrupted,
 }
 
@@ -63,6 +66,16 @@ impl Error {
     fn other(what: impl std::fmt::Display) -> Self {
         Self::Other(what.to_string())
     }
+}
+
+/// What a bench has found. It goes on past what fails where it can; what failed is told beside what
+/// was measured.
+#[derive(Debug)]
+pub struct Report<T> {
+    /// What was measured; empty when nothing was.
+    pub rows: Vec<T>,
+    /// What went wrong, the clean-up's last.
+    pub failures: Vec<Error>,
 }
 
 /// What to measure, and where.
@@ -91,12 +104,31 @@ pub struct Bench<'a> {
     /// Tells a person what is going on.
     pub say: &'a dyn Fn(&str),
     wanted: &'a dyn Fn(&str) -> bool,
+    /// Of clean-ups between measurements.
+    failures: RefCell<Vec<Error>>,
 }
 
 impl Bench<'_> {
     /// Whether one of these rows was asked for.
     pub fn wants(&self, rows: &[&str]) -> bool {
         rows.iter().any(|row| (self.wanted)(row))
+    }
+
+    /// Removes containers that were measured. What resists costs no figure and is told at the end.
+    pub async fn discard(&self, containers: Vec<Container>) {
+        let left = self.node.discard(containers).await;
+        self.failures.borrow_mut().extend(left);
+    }
+
+    /// Stops and removes machines of the peer. One that resists is ended by force and told at the end.
+    pub async fn halt(&self, machines: Vec<Machine>) {
+        let resisted = failures(machines, async |mut machine: Machine| {
+            machine.stop().await?;
+            machine.remove().await;
+            Ok(())
+        })
+        .await;
+        self.failures.borrow_mut().extend(resisted);
     }
 }
 
@@ -115,58 +147,67 @@ pub fn check_rows(rows: &[String]) -> Result<()> {
     }
 }
 
-/// Measures. `say` is called with what is being done.
+/// Measures. `say` is called with what is being done. Nothing but the images is left, unless the
+/// report says so.
 ///
 /// # Errors
-/// What went wrong; also then nothing but the images is left.
-pub async fn engine(options: &Options, say: &dyn Fn(&str)) -> Result<Vec<Row>> {
+/// What kept it from beginning.
+pub async fn engine(options: &Options, say: &dyn Fn(&str)) -> Result<Report<Row>> {
     check_rows(&options.rows)?;
     // The wake row is told in shares of the first answer.
     let asked = |row: &str| options.rows.is_empty() || options.rows.iter().any(|r| r == row);
     let wanted = |row: &str| asked(row) || (row == "boot.first200" && asked("wake"));
     let place = Place::prepare(options, say)?;
-    let node = Node::start(&place.config, place.group("node")?).await;
-    let measured = match &node {
+    let mut figures = Figures::new();
+    let mut failures = Vec::new();
+    match Node::start(&place.config, place.group("node")?).await {
         Ok(node) => {
-            let bench = Bench { place: &place, node, runs: options.runs.max(1), say, wanted: &wanted };
-            tokio::select! {
-                measured = measure(&bench) => measured,
+            let runs = options.runs.max(1);
+            let bench = Bench { place: &place, node: &node, runs, say, wanted: &wanted, failures: RefCell::default() };
+            let measured = tokio::select! {
+                measured = measure(&bench, &mut figures) => measured,
                 _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
-            }
+            };
+            failures.extend(measured.err());
+            failures.extend(bench.failures.into_inner());
+            say("cleaning up");
+            failures.extend(node.end().await);
         }
-        Err(_) => Ok(Figures::new()),
-    };
-    say("cleaning up");
-    let ended = match node {
-        Ok(node) => node.end().await,
-        Err(e) => Err(e),
-    };
-    let left = place.end();
-    let figures = measured?;
-    ended.and(left)?;
-    let ours = |row: &str| figures.get(row).and_then(|m| m.ours.median());
-    let rows = PROMISES.iter().filter(|p| asked(p.name));
-    Ok(rows.map(|p| p.row(figures.get(p.name).unwrap_or(&Measured::absent("not measured")), ours)).collect())
+        Err(e) => failures.push(e),
+    }
+    failures.extend(place.end());
+    Ok(Report { rows: rows(&figures, asked), failures })
 }
 
-async fn measure(bench: &Bench<'_>) -> Result<Figures> {
-    let mut figures = Figures::new();
+/// The rows that were asked for; none when nothing was measured.
+fn rows(figures: &Figures, asked: impl Fn(&str) -> bool) -> Vec<Row> {
+    if figures.is_empty() {
+        return Vec::new();
+    }
+    let ours = |row: &str| figures.get(row).and_then(|m| m.ours.median());
+    let missing = Measured::absent("not measured");
+    let promises = PROMISES.iter().filter(|p| asked(p.name));
+    promises.map(|p| p.row(figures.get(p.name).unwrap_or(&missing), ours)).collect()
+}
+
+/// Fills in one row after the other: what was measured before a failure stays.
+async fn measure(bench: &Bench<'_>, figures: &mut Figures) -> Result<()> {
     if bench.wants(&["boot.first200", "boot.multiuser", "boot.ready", "boot.cpu", "stop"]) {
-        boot::one_by_one(bench, &mut figures).await?;
+        boot::one_by_one(bench, figures).await?;
     }
     if bench.wants(&["boot.par20"]) {
-        boot::twenty(bench, &mut figures).await?;
+        boot::twenty(bench, figures).await?;
     }
     if bench.wants(&["wake", "exec"]) {
-        warm::measure(bench, &mut figures).await?;
+        warm::measure(bench, figures).await?;
     }
     if bench.wants(&["mem.pss", "mem.charged", "disk.fresh"]) {
-        idle::memory(bench, &mut figures).await?;
+        idle::memory(bench, figures).await?;
     }
     if bench.wants(&["node.cpu300", "node.rss300"]) {
-        idle::node(bench, &mut figures).await?;
+        idle::node(bench, figures).await?;
     }
-    Ok(figures)
+    Ok(())
 }
 
 /// Does something with all items, `at_once` of them at a time; in their order.
@@ -174,7 +215,41 @@ async fn measure(bench: &Bench<'_>) -> Result<Figures> {
 /// # Errors
 /// The first that is met.
 pub async fn each<I, T>(at_once: usize, items: Vec<I>, work: impl AsyncFn(I) -> Result<T>) -> Result<Vec<T>> {
+    all(at_once, items, work).await.into_iter().collect()
+}
+
+/// Does something with all items, several at a time; gives each failure.
+async fn failures<I>(items: Vec<I>, work: impl AsyncFn(I) -> Result<()>) -> Vec<Error> {
+    all(8, items, work).await.into_iter().filter_map(Result::err).collect()
+}
+
+async fn all<I, T>(at_once: usize, items: Vec<I>, work: impl AsyncFn(I) -> Result<T>) -> Vec<Result<T>> {
     let work = &work;
     let running = futures_util::stream::iter(items).map(|item| async move { work(item).await }).buffered(at_once);
-    running.collect::<Vec<_>>().await.into_iter().collect()
+    running.collect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_clean_up_goes_on_past_what_resists_and_names_all_of_it() {
+        let done = RefCell::new(Vec::new());
+        let failures = failures((1..=20).collect(), async |i: i32| {
+            done.borrow_mut().push(i);
+            if i % 10 == 0 { Err(Error::other(i)) } else { Ok(()) }
+        });
+        let failures: Vec<String> = failures.await.iter().map(ToString::to_string).collect();
+        assert_eq!((failures, done.into_inner().len()), (vec!["10".to_owned(), "20".to_owned()], 20));
+    }
+
+    #[test]
+    fn what_was_measured_is_told_when_other_rows_are_missing() {
+        let exec = Measured { ours: row::Figure::of([9.0]), ..Measured::default() };
+        let told = rows(&Figures::from([("exec", exec)]), |row| row == "exec" || row == "stop");
+        let told: Vec<_> = told.iter().map(|row| (row.name, row.ours, row.absent.as_deref())).collect();
+        assert_eq!(told, [("stop", None, Some("not measured")), ("exec", Some(9.0), None)]);
+        assert!(rows(&Figures::new(), |_| true).is_empty());
+    }
 }

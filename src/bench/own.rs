@@ -15,7 +15,7 @@ use super::{Error, Result};
 use crate::api::container::{Container, CreateContainer, Operation};
 use crate::api::project::{CreateProject, Project};
 use crate::api::terminal::{CommandResult, Execute};
-use crate::api::{ContainerId, Service};
+use crate::api::{ContainerId, ProjectId, Service};
 use crate::client::{Client, ExecuteIn, Kit};
 use crate::engine::launch;
 use crate::engine::shim::protocol::{Reply, Request, Status};
@@ -67,7 +67,9 @@ impl Node {
         let out = std::fs::File::create(&log).map_err(|e| Error::at("write the node's log", e))?;
         let err = out.try_clone().map_err(|e| Error::at("write the node's log", e))?;
         let mut command = Command::new("/bin/sh");
-        let starter = r#"while [ "$1" != -- ]; do echo 0 > "$1"; shift; done; shift; exec "$@""#;
+        // It ends with the bench, however that ends.
+        let starter =
+            r#"while [ "$1" != -- ]; do echo 0 > "$1"; shift; done; shift; exec setpriv --pdeathsig TERM -- "$@""#;
         command.args(["-c", starter, "sh"]).args(group.doors()).arg("--").arg(&config.cowl_exe).arg("node");
         command.arg("--state-dir").arg(&config.state_dir).arg("--run-dir").arg(&config.run_dir);
         command.arg(format!("--listen=127.0.0.1:{port}")).arg(format!("--id-base={}", config.id_base));
@@ -77,7 +79,8 @@ impl Node {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COWL_")) {
             command.env_remove(name);
         }
-        command.current_dir("/").stdin(Stdio::null()).stdout(out).stderr(err);
+        // Ctrl-C is the bench's: it still needs the node to clean up.
+        command.current_dir("/").stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
         let mut child = command.spawn().map_err(|e| Error::at("start a node", e))?;
         let client = Client::local(&config.run_dir);
         let status = loop {
@@ -202,17 +205,13 @@ impl Node {
     /// # Errors
     /// The node's; 404 where it knows no sleep.
     pub async fn sleep(&self, id: &ContainerId) -> Result<()> {
-        self.client.post_plain(&format!("/api/v1/containers/{id}/sleep")).await?;
+        self.client.operate(id, Operation::Sleep).await?;
         Ok(())
     }
 
-    /// Removes a container.
-    ///
-    /// # Errors
-    /// The node's.
-    pub async fn delete(&self, id: &ContainerId) -> Result<()> {
-        self.client.delete_container(id).await?;
-        Ok(())
+    /// Removes containers, several at a time; gives each one's failure.
+    pub async fn discard(&self, containers: Vec<Container>) -> Vec<Error> {
+        discard(&self.client, containers).await
     }
 
     /// Where a container's disk is.
@@ -271,24 +270,14 @@ impl Node {
         Group::named(format!("cowl-{}/{part}", self.config.tag())).map_err(|e| Error::at("find cgroups", e))
     }
 
-    /// Removes all containers, ends the node, and gives the pool up.
-    ///
-    /// # Errors
-    /// What resists.
-    pub async fn end(mut self) -> Result<()> {
-        let cleared = self.clear().await;
+    /// Removes all containers and ends the node; gives what resists.
+    pub async fn end(mut self) -> Vec<Error> {
+        let mut failures = clear(&self.client, &self.project.id).await;
         // A node that could not remove its containers at least stops them.
-        self.terminate(if cleared.is_ok() { Signal::SIGTERM } else { Signal::SIGUSR1 }).await?;
-        launch::release_host(&self.config)?;
+        let signal = if failures.is_empty() { Signal::SIGTERM } else { Signal::SIGUSR1 };
+        failures.extend(self.terminate(signal).await.err());
         self.group.remove();
-        cleared
-    }
-
-    async fn clear(&self) -> Result<()> {
-        let all = self.client.containers(None).await?;
-        super::each(8, all, async |container: Container| self.delete(&container.id).await).await?;
-        self.client.delete_project(&self.project.id).await?;
-        Ok(())
+        failures
     }
 
     async fn terminate(&mut self, signal: Signal) -> Result<()> {
@@ -317,6 +306,27 @@ pub async fn first200(kit: &Kit) -> Result<()> {
             Err(_) => tokio::time::sleep(AGAIN).await,
         }
     }
+}
+
+/// Removes a project with its containers; gives what resists.
+pub async fn clear(client: &Client, project: &ProjectId) -> Vec<Error> {
+    let containers = match client.containers(Some(project)).await {
+        Ok(containers) => containers,
+        Err(e) => return vec![e.into()],
+    };
+    let mut failures = discard(client, containers).await;
+    if failures.is_empty() {
+        failures.extend(client.delete_project(project).await.err().map(Error::from));
+    }
+    failures
+}
+
+async fn discard(client: &Client, containers: Vec<Container>) -> Vec<Error> {
+    super::failures(containers, async |container: Container| {
+        let done = client.delete_container(&container.id).await;
+        done.map(drop).map_err(|e| Error::other(format!("container {} is not removed: {e}", container.name)))
+    })
+    .await
 }
 
 /// Runs a command in a fresh shell.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::row::Figure;
-use super::{Error, Result, own};
+use super::{Error, Report, Result, own};
 use crate::api::container::{Container, CreateContainer, Operation};
 use crate::api::project::{CreateProject, Project};
 use crate::api::snapshot::CreateSnapshot;
@@ -35,22 +35,21 @@ const WHATS: [&str; 6] = [
 /// Measures each `runs` times, in a project of its own that is removed afterwards.
 ///
 /// # Errors
-/// The node's; also then the project is removed.
-pub async fn measure(client: &Client, runs: usize, say: &dyn Fn(&str)) -> Result<Vec<Wait>> {
+/// What kept it from beginning.
+pub async fn measure(client: &Client, runs: usize, say: &dyn Fn(&str)) -> Result<Report<Wait>> {
     let server = client.status().await?.server_id.to_string();
     let alias = format!("bench-{}", std::process::id());
     let project = client.create_project(&CreateProject { alias, ..CreateProject::default() }).await?;
+    let mut figures: [Figure; WHATS.len()] = Default::default();
     let measured = tokio::select! {
-        measured = rounds(client, &project, &server, runs, say) => measured,
+        measured = rounds(client, &project, &server, runs, say, &mut figures) => measured,
         _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
     };
-    for container in client.containers(Some(&project.id)).await? {
-        client.delete_container(&container.id).await?;
-    }
-    client.delete_project(&project.id).await?;
-    let figures = measured?;
+    let mut failures: Vec<Error> = measured.err().into_iter().collect();
+    failures.extend(own::clear(client, &project.id).await);
     let wait = |(what, figure): (&'static str, Figure)| Wait { what, median: figure.median(), range: figure.range() };
-    Ok(WHATS.into_iter().zip(figures).map(wait).collect())
+    let rows = WHATS.into_iter().zip(figures).map(wait).filter(|wait| wait.median.is_some()).collect();
+    Ok(Report { rows, failures })
 }
 
 async fn rounds(
@@ -59,8 +58,8 @@ async fn rounds(
     server: &str,
     runs: usize,
     say: &dyn Fn(&str),
-) -> Result<[Figure; WHATS.len()]> {
-    let mut figures: [Figure; WHATS.len()] = Default::default();
+    figures: &mut [Figure; WHATS.len()],
+) -> Result<()> {
     for round in 1..=runs {
         say(&format!("{round} of {runs}"));
         let mut lap = Lap::default();
@@ -82,7 +81,7 @@ async fn rounds(
             figure.push(took);
         }
     }
-    Ok(figures)
+    Ok(())
 }
 
 /// Times of steps that follow each other, in milliseconds.

@@ -12,7 +12,7 @@ use crate::api::server::BuildProgress;
 use crate::engine::storage::build::{DEBIAN_13, recipe};
 use crate::engine::storage::pool::Pool;
 use crate::engine::sys::btrfs;
-use crate::engine::{Config, launch};
+use crate::engine::{Config, launch, shares};
 
 /// Directory of the peer's image and machines in the pool; none of the pool's own.
 const ROOM: &str = "bench";
@@ -68,8 +68,10 @@ impl Place {
         let room = plain.parent().unwrap_or(&dir).to_owned();
         let peers = peer::Place { dir: room, group: format!("cowl-bench-{}", std::process::id()) };
         let place = Self { config, plain, golden, peers };
-        place.sweep()?;
-        Ok(place)
+        match place.sweep().pop() {
+            Some(failure) => Err(failure),
+            None => Ok(place),
+        }
     }
 
     /// A group of the bench's own.
@@ -118,43 +120,56 @@ impl Place {
         Ok(crate::engine::storage::size::of(subvolume)?.exclusive)
     }
 
-    /// Unmounts the pool and removes all but the images.
-    ///
-    /// # Errors
-    /// What resists.
-    pub fn end(&self) -> Result<()> {
-        self.sweep()?;
-        Group::named(self.peers.group.as_str()).map_err(|e| Error::at("find cgroups", e))?.remove();
-        Pool::open(&self.config)?.close()?;
-        let _ = fs::remove_dir_all(&self.config.run_dir);
-        Ok(())
+    /// Ends what still runs, unmounts the pool and removes all but the images; gives what resists.
+    pub fn end(&self) -> Vec<Error> {
+        let mut failures = Vec::new();
+        match Group::named(self.peers.group.as_str()) {
+            // A node that did not get to serve is in it, too.
+            Ok(group) => group.remove(),
+            Err(e) => failures.push(Error::at("find cgroups", e)),
+        }
+        let mut held = stop_all(&self.config);
+        held.extend(shares::close_all(&self.config.run_dir).err().map(Error::from));
+        failures.extend(launch::release_host(&self.config).err().map(Error::from));
+        if held.is_empty() {
+            // Else it is by what lies there that the next run finds who still runs.
+            let _ = fs::remove_dir_all(&self.config.run_dir);
+        }
+        failures.extend(held);
+        failures.extend(self.sweep());
+        failures.extend(Pool::open(&self.config).and_then(Pool::close).err().map(Error::from));
+        failures
     }
 
-    /// Removes what earlier, interrupted machines left in the room.
-    fn sweep(&self) -> Result<()> {
-        for entry in fs::read_dir(&self.peers.dir).map_err(|e| Error::at("list the peer's machines", e))?.flatten() {
+    /// Removes what earlier, interrupted machines left in the room; gives what resists.
+    fn sweep(&self) -> Vec<Error> {
+        let entries = match fs::read_dir(&self.peers.dir) {
+            Ok(entries) => entries,
+            Err(e) => return vec![Error::at("list the peer's machines", e)],
+        };
+        let mut failures = Vec::new();
+        for entry in entries.flatten() {
             let path = entry.path();
             let kept = [name(&self.plain), "recipe".into(), "build.log".into()];
             if kept.contains(&name(&path)) {
                 continue;
             }
             if btrfs::is_subvolume(&path).unwrap_or(false) {
-                btrfs::delete(&path).map_err(|e| Error::at("remove a machine of the peer", e))?;
+                let what = format!("remove {}, a machine of the peer", path.display());
+                failures.extend(btrfs::delete(&path).map_err(|e| Error::at(&what, e)).err());
             } else if path.is_file() || path.symlink_metadata().is_ok_and(|m| !m.is_dir()) {
                 let _ = fs::remove_file(&path);
             }
         }
-        Ok(())
+        failures
     }
 }
 
 /// Ends and removes what a bench that was killed has left of our side: a new node would start its
 /// containers again.
 fn forget(config: &Config) -> Result<()> {
-    if config.run_dir.exists() {
-        for shim in launch::adopt(config)? {
-            launch::stop(config, &shim.id, Duration::ZERO)?;
-        }
+    if let Some(failure) = stop_all(config).pop() {
+        return Err(failure);
     }
     for name in ["node.db", "node.db-wal", "node.db-shm"] {
         let _ = fs::remove_file(config.state_dir.join(name));
@@ -164,6 +179,20 @@ fn forget(config: &Config) -> Result<()> {
         pool.delete_disk(&id)?;
     }
     Ok(())
+}
+
+/// Ends every container that runs without a node; gives each one's failure.
+fn stop_all(config: &Config) -> Vec<Error> {
+    if !config.run_dir.exists() {
+        return Vec::new();
+    }
+    match launch::adopt(config) {
+        Ok(shims) => {
+            let failures = shims.iter().filter_map(|shim| launch::stop(config, &shim.id, Duration::ZERO).err());
+            failures.map(Error::from).collect()
+        }
+        Err(e) => vec![e.into()],
+    }
 }
 
 /// Both images: of this recipe, built now or before.

@@ -25,7 +25,8 @@ pub async fn measure(bench: &Bench<'_>, figures: &mut Figures) -> Result<()> {
     if bench.wants(&["wake"]) {
         figures.insert("wake", wake(bench, &container).await?);
     }
-    bench.node.delete(&container.id).await
+    bench.discard(vec![container]).await;
+    Ok(())
 }
 
 /// Turns of `true` in a fresh shell over the node's socket, and of `nsenter` into the peer.

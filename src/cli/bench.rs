@@ -8,7 +8,7 @@ use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use crate::bench::person::Wait;
 use crate::bench::row::Row;
-use crate::bench::{self, Options};
+use crate::bench::{self, Options, Report};
 
 /// `cowl bench WHAT`.
 #[derive(Debug, clap::Subcommand)]
@@ -51,16 +51,26 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
-    let say = |what: &str| eprintln!("bench: {what}");
+    let say = |what: &str| eprintln!("bench: {}", print::plain(what));
     match command {
         Command::Engine(args) => engine(context, args, &say).await,
         Command::Person(args) => {
-            let waits =
+            let report =
                 bench::person::measure(&context.client()?, args.runs.into(), &say).await.map_err(Fail::other)?;
-            context.show(waits.as_slice(), person)?;
-            Ok(ExitCode::SUCCESS)
+            Ok(tell(context, report, person)?.unwrap_or(ExitCode::SUCCESS))
         }
     }
+}
+
+/// Prints what was measured, then each failure; gives the exit code of the last.
+fn tell<T: serde::Serialize>(
+    context: &Context,
+    report: Report<T>,
+    human: impl FnOnce(&[T]) -> std::io::Result<()>,
+) -> Result<Option<ExitCode>, Fail> {
+    let shown = if report.rows.is_empty() { Ok(()) } else { context.show(report.rows.as_slice(), human) };
+    let code = report.failures.into_iter().fold(None, |_, e| Some(Fail::other(e).report(context.json)));
+    shown.map(|()| code)
 }
 
 async fn engine(context: &Context, args: Args, say: &dyn Fn(&str)) -> Outcome {
@@ -73,10 +83,10 @@ async fn engine(context: &Context, args: Args, say: &dyn Fn(&str)) -> Outcome {
         cache_dir: environment.cache_dir,
     };
     bench::check_rows(&options.rows).map_err(|e| Fail::usage(e.to_string()))?;
-    let rows = bench::engine(&options, say).await.map_err(Fail::other)?;
-    context.show(rows.as_slice(), table)?;
-    let missed = rows.iter().any(|row| !row.holds);
-    Ok(if args.check && missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let report = bench::engine(&options, say).await.map_err(Fail::other)?;
+    let missed = report.rows.iter().any(|row| !row.holds);
+    let held = if args.check && missed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    Ok(tell(context, report, table)?.unwrap_or(held))
 }
 
 fn person(waits: &[Wait]) -> std::io::Result<()> {

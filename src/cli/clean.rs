@@ -14,6 +14,7 @@ use super::fail::{Fail, Outcome};
 use super::{print, stop};
 use crate::api::ContainerId;
 use crate::client::Client;
+use crate::engine::cgroup::Cgroups;
 use crate::engine::{launch, shares};
 
 /// Inode number of every btrfs subvolume's root.
@@ -70,14 +71,12 @@ fn end_containers(context: &Context) -> Result<(), Fail> {
             launch::stop(&config, &shim.id, Duration::ZERO).map_err(Fail::other)?;
         }
     }
+    launch::release_host(&config).map_err(Fail::other)?;
     // A shim is in its cgroup a moment longer than its container runs.
     let end = Instant::now() + Duration::from_secs(5);
-    loop {
-        launch::release_host(&config).map_err(Fail::other)?;
-        if !has_cgroups(&config.tag()) || Instant::now() >= end {
-            break;
-        }
+    while has_cgroups(&config.tag()) && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(20));
+        Cgroups::find(&config.tag()).map_err(Fail::other)?.remove_node();
     }
     shares::close_all(&config.run_dir).map_err(Fail::other)?;
     remove_sockets(&context.run_dir)

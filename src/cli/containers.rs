@@ -141,15 +141,9 @@ async fn set(context: &Context, which: &Which, change: &settings::Change) -> Out
 async fn logs(context: &Context, which: &Which) -> Outcome {
     let client = context.client()?;
     let container = resolve::container(&client, which.name()?).await?;
-    let mut logs = client.status_logs(&container.id).await?;
-    context.show(&logs, |_| Ok(()))?;
+    let logs = client.status_logs(&container.id).await?;
     // The newest last, where the eye is; as JSON they come as the API gives them.
-    logs.reverse();
-    if !context.json {
-        for log in &logs {
-            transition(log)?;
-        }
-    }
+    context.show(logs.as_slice(), |all| all.iter().rev().try_for_each(transition))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,6 +16,7 @@ use super::fail::{Fail, Outcome};
 use super::print;
 use crate::api::server::NodeStatus;
 use crate::api::urls;
+use crate::client::Client;
 
 /// First line of every file we write; no other file is ever removed.
 const MARK: &str = "# Written by `cowl dns install`; `cowl dns uninstall` removes it.";
@@ -39,7 +40,7 @@ enum Verb {
 /// A resolver that can be told whom to ask for a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Resolver {
+enum Resolver {
     /// systemd-resolved.
     SystemdResolved,
     /// dnsmasq as NetworkManager's child.
@@ -92,7 +93,7 @@ impl Resolver {
 }
 
 /// The resolver that the programs of the machine below `root` ask.
-pub(super) fn detect(root: &Path) -> Option<Resolver> {
+fn detect(root: &Path) -> Option<Resolver> {
     let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
     let resolv_conf = text("etc/resolv.conf");
     let asks = |address: &str| {
@@ -178,12 +179,13 @@ pub(super) async fn run(context: &Context, args: &Args) -> Outcome {
             context.show(&standing, show)?;
         }
         Some(Verb::Install) => {
-            let (address, domains) = parts(&context.client()?.status().await?)?;
+            // What a node elsewhere says is not for this machine's resolver.
+            let (address, domains) = parts(&Client::local(&context.run_dir).status().await?)?;
             let resolver = detect(root()).ok_or_else(|| Fail::other(advice(address, &domains)))?;
             let path = resolver.file(root());
             context.confirm(&format!("Write {} and reload {}?", path.display(), resolver.name()))?;
             install(root(), resolver, address, &domains)?;
-            reload(resolver)?;
+            reload(resolver, "the file is in place")?;
             let done = serde_json::json!({ "installed": path, "resolver": resolver });
             context.show(&done, |_| {
                 print::line(&format!("{} asks the node for {}", resolver.name(), domains.join(", ")))
@@ -193,7 +195,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Outcome {
             let ours = installed(root());
             for (resolver, path, _) in &ours {
                 fs::remove_file(path).map_err(|e| Fail::io(path.display(), &e))?;
-                reload(*resolver)?;
+                reload(*resolver, "the file is removed")?;
             }
             let paths: Vec<&PathBuf> = ours.iter().map(|(_, path, _)| path).collect();
             context.show(&serde_json::json!({ "removed": paths }), |_| match paths.first() {
@@ -216,7 +218,8 @@ fn install(root: &Path, resolver: Resolver, at: SocketAddr, domains: &[String]) 
     fs::write(&path, resolver.text(at, domains)).map_err(|e| Fail::io(path.display(), &e))
 }
 
-fn reload(resolver: Resolver) -> Result<(), Fail> {
+/// Makes a resolver read its files again; `so_far` is what was done before.
+fn reload(resolver: Resolver, so_far: &str) -> Result<(), Fail> {
     let [program, args @ ..] = resolver.reload();
     let line = resolver.reload().join(" ");
     let done = Command::new(program).args(args).output().map_err(|e| Fail::io(format!("run {line}"), &e))?;
@@ -224,11 +227,11 @@ fn reload(resolver: Resolver) -> Result<(), Fail> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&done.stderr);
-    Err(Fail::other(format!("the file is in place, but `{line}` failed: {}", said.lines().last().unwrap_or_default())))
+    Err(Fail::other(format!("{so_far}, but `{line}` failed: {}", said.lines().last().unwrap_or_default())))
 }
 
 /// What to do where no resolver of the machine can be told.
-pub(super) fn advice(at: SocketAddr, domains: &[String]) -> String {
+fn advice(at: SocketAddr, domains: &[String]) -> String {
     format!(
         "no resolver here can be told whom to ask for a domain; `apt install systemd-resolved`, then `cowl dns install`; or ask directly: dig @{} -p {} NAME.PROJECT.{}",
         at.ip(),

@@ -17,6 +17,9 @@ use crate::{engine, tui};
 /// The containers' network where none is asked for and none is used: image builds, cleaning up.
 const NO_NETWORK: engine::Ipv4Net = engine::Ipv4Net { address: std::net::Ipv4Addr::new(10, 201, 0, 0), prefix: 16 };
 
+/// Where a container sees what is shared with it.
+pub(super) const SHARES: &str = engine::shares::INSIDE;
+
 /// How the cockpit looks and which keys it knows.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct CockpitOptions {

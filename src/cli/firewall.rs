@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::context::{Context, InContainer, Which};
 use super::fail::{Fail, Outcome};
-use super::print::{self, Table};
+use super::print::{self, Table, word};
 use super::resolve;
 use crate::api::firewall::{Action, Direction, Protocol, RuleBody, RuleList, RuleState};
 use crate::client::Client;
@@ -219,8 +219,8 @@ async fn add_short(context: &Context, client: &Client, short: &Short, action: Ac
 }
 
 fn added(direction: Direction, rule: &RuleBody) -> std::io::Result<()> {
-    let word = direction.as_str();
-    print::line(&format!("{word}: {}; what no {word} rule allows is rejected", sentence(rule)))
+    let way = direction.as_str();
+    print::line(&format!("{way}: {}; what no {way} rule allows is rejected", sentence(rule)))
 }
 
 async fn edit_rules(context: &Context, client: &Client, direction: Direction, edit: Edit) -> Result<(), Fail> {
@@ -244,10 +244,6 @@ async fn edit_rules(context: &Context, client: &Client, direction: Direction, ed
             context.show(&done, |_| print::line(&format!("the rule is {state}")))
         }
     }
-}
-
-fn word<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn sentence(rule: &RuleBody) -> String {

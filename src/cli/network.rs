@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use super::context::{Context, InContainer, Which};
-use super::fail::Outcome;
+use super::fail::{Fail, Outcome};
 use super::print;
 use super::resolve;
 use crate::api::network::{EgressBody, EgressType, EgressView};
@@ -112,7 +112,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn switch(context: &Context, which: &Which, word: &str) -> Result<(), super::fail::Fail> {
+async fn switch(context: &Context, which: &Which, word: &str) -> Result<(), Fail> {
     let client = context.client()?;
     let container = resolve::container(&client, which.name()?).await?;
     let changed = client.switch_egress(&container.id, word).await?;
@@ -124,9 +124,7 @@ fn show(view: &EgressView) -> std::io::Result<()> {
     let Some(body) = view.body.as_ref().filter(|_| view.configured) else {
         return print::line("not configured: it reaches the world directly");
     };
-    let text = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let kind = text(serde_json::to_value(body.kind).unwrap_or_default());
-    let status = text(serde_json::to_value(view.status).unwrap_or_default());
+    let (kind, status) = (print::word(&body.kind), print::word(&view.status));
     let servers = body.dns_servers.iter().flatten().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut facts = vec![("type", kind), ("status", status), ("since", view.configured_at.clone().unwrap_or_default())];
     if body.kind != EgressType::Block {

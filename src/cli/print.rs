@@ -113,6 +113,11 @@ pub(super) fn span(d: Duration) -> String {
     }
 }
 
+/// The word that a value is on the wire; nothing for what is none.
+pub(super) fn word<T: Serialize>(value: &T) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// How long ago an ISO 8601 moment was; `-` when there is none.
 pub(super) fn since(moment: Option<&str>) -> String {
     let then = moment.and_then(|m| m.parse::<jiff::Timestamp>().ok());

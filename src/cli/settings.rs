@@ -1,6 +1,6 @@
 //! Limits, sleep and the like on the command line: for containers and for projects.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::fail::Fail;
 use super::print;
@@ -127,17 +127,13 @@ fn seconds(word: &str) -> Result<u64, String> {
     number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(|| WANTED.into())
 }
 
-fn place(target: &mut Map<String, Value>, path: &[&str], value: Value) {
-    match path {
-        [] => {}
-        [last] => drop(target.insert((*last).to_owned(), value)),
-        [first, rest @ ..] => {
-            let inner = target.entry(*first).or_insert_with(|| json!({}));
-            if let Value::Object(inner) = inner {
-                place(inner, rest, value);
-            }
-        }
-    }
+/// Puts a value into a patch, with the objects that lead to it.
+fn place(patch: &mut Value, path: &[&str], value: Value) {
+    *path.iter().fold(patch, |at, key| &mut at[*key]) = value;
+}
+
+fn find<'a>(from: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(from, |at, key| at.get(key))
 }
 
 impl Given {
@@ -168,13 +164,13 @@ impl Given {
 
     /// As a merge patch; `None` when nothing was given.
     pub(super) fn patch(&self) -> Option<Value> {
-        let mut patch = Map::new();
+        let mut patch = Value::Null;
         for ((_, path), value) in PLACES.iter().zip(self.values()) {
             if !value.is_null() {
                 place(&mut patch, path, value);
             }
         }
-        (!patch.is_empty()).then_some(Value::Object(patch))
+        (!patch.is_null()).then_some(patch)
     }
 }
 
@@ -188,33 +184,29 @@ impl Change {
                 Some(_) => Err(Fail::usage("--unset all goes with nothing else; set what you want afterwards")),
             };
         }
-        let mut patch = match set {
-            Some(Value::Object(patch)) => patch,
-            _ => Map::new(),
-        };
+        let mut patch = set.unwrap_or_default();
         for (name, path) in PLACES.iter().filter(|(name, _)| self.unset.iter().any(|word| word == name)) {
-            if path.iter().try_fold(&Value::Object(patch.clone()), |at, key| at.get(key)).is_some() {
+            if find(&patch, path).is_some() {
                 return Err(Fail::usage(format!("--{name} is both set and unset")));
             }
             place(&mut patch, path, Value::Null);
         }
-        if patch.is_empty() {
+        if patch.is_null() {
             return Err(Fail::usage("what to set? give e.g. --memory 512M, or take back by --unset memory"));
         }
-        Ok(Value::Object(patch))
+        Ok(patch)
     }
 }
 
 /// What holds, one fact a room; what comes from the project says so.
 pub(super) fn facts(own: &Settings, holds: &Settings) -> Vec<(&'static str, String)> {
     let (own, all) = (json!(own), json!(holds));
-    let get = |from: &Value, path: &[&str]| path.iter().try_fold(from, |at, key| at.get(key)).cloned();
     let mut limits = Vec::new();
     let mut rest = Vec::new();
     for (name, path) in PLACES {
-        let Some(value) = get(&all, path) else { continue };
-        let whose = if get(&own, path).is_some() { "" } else { " (project)" };
-        let word = format!("{name} {}{whose}", shown(name, &value));
+        let Some(value) = find(&all, path) else { continue };
+        let whose = if find(&own, path).is_some() { "" } else { " (project)" };
+        let word = format!("{name} {}{whose}", shown(name, value));
         if path[0] == "limits" { limits.push(word) } else { rest.push(word) }
     }
     let mut facts = Vec::new();

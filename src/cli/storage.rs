@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::context::{Context, InContainer, Which};
+use super::doors;
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use super::resolve;
@@ -138,8 +139,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 client.mount_share(&target.id, &share.id, true).await?;
             }
             context.show(&share, |share| {
-                let path = format!("/hoody/shares/{}", share.directory());
-                print::line(&format!("{} of {} is shared as {path}", share.source_path, from.name))?;
+                print::line(&format!("{} of {} is shared as {}", share.source_path, from.name, inside(share)))?;
                 match &target {
                     Some(target) if !mount => print::line(&take_it(target, &share.id)),
                     _ => Ok(()),
@@ -175,12 +175,17 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let share = find(&client, &share).await?;
             let reply = client.mount_share(&target.id, &share.id, mount).await?;
             context.show(&reply, |_| {
-                let (does, path) = (if mount { "sees" } else { "no longer sees" }, share.directory());
-                print::line(&format!("{} {does} {} at /hoody/shares/{path}", target.name, share.source_path))
+                let does = if mount { "sees" } else { "no longer sees" };
+                print::line(&format!("{} {does} {} at {}", target.name, share.source_path, inside(&share)))
             })?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where containers see it.
+fn inside(share: &Share) -> String {
+    format!("{}/{}", doors::SHARES, share.directory())
 }
 
 fn take_it(target: &Container, id: &ShareId) -> String {

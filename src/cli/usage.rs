@@ -9,8 +9,7 @@ use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use super::resolve;
 use crate::api::Container;
-use crate::api::container::ContainerStats;
-use crate::api::history::StatsHistory;
+use crate::api::stats::{ContainerStats, StatsHistory};
 
 pub(super) async fn now(context: &Context, which: &Which) -> Outcome {
     let client = context.client()?;

@@ -11,20 +11,19 @@ use super::files::{in_path, query_value};
 use super::reply;
 use super::transport::{Client, request};
 use crate::api::container::{
-    Container, ContainerList, ContainerStats, CreateContainer, Operation, OperationReply, ProjectStats, StatusLog,
-    UpdateContainer,
+    Container, ContainerList, CreateContainer, Operation, OperationReply, StatusLog, UpdateContainer,
 };
 use crate::api::envelope::Pagination;
 use crate::api::event::EventList;
 use crate::api::files::Listing;
-use crate::api::history::StatsHistory;
 use crate::api::project::{CreateProject, Project, ProjectList, UpdateProject};
 use crate::api::server::{Image, ImageList, NodeStatus};
 use crate::api::snapshot::{CreateSnapshot, Snapshot, SnapshotAlias, SnapshotCreated, SnapshotList, SnapshotRestored};
+use crate::api::stats::{ContainerStats, ProjectStats, StatsHistory};
 use crate::api::{ContainerId, ProjectId};
 
 /// Deadline of calls that only look.
-pub(super) const LOOK: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(30);
 /// Deadline of calls that change a container: a stop has a grace period, a delete may wait for disks.
 pub(super) const CHANGE: Duration = Duration::from_secs(180);
 /// Items per page; the API's cap for containers and projects.
@@ -156,15 +155,7 @@ impl Client {
         self.call(Method::DELETE, &format!("/api/v1/containers/{id}"), None::<&()>, CHANGE).await
     }
 
-    /// `POST` of a path of the API without a body, for operations that are newer than this client.
-    ///
-    /// # Errors
-    /// The node's.
-    pub async fn post_plain(&self, path: &str) -> Result<serde_json::Value> {
-        self.call(Method::POST, path, None::<&()>, CHANGE).await
-    }
-
-    /// Starts, stops, restarts, pauses or resumes a container.
+    /// Starts, stops, restarts, pauses or resumes a container, puts it to sleep or wakes it.
     ///
     /// # Errors
     /// 404, 409 when its state does not allow it.

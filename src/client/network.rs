@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::Value;
 
-use super::api::{CHANGE, LOOK};
+use super::api::CHANGE;
 use super::error::Result;
 use super::transport::Client;
 use crate::api::ContainerId;
@@ -20,7 +20,7 @@ impl Client {
     /// # Errors
     /// 404 when there is no such container; so for all calls below.
     pub async fn firewall(&self, id: &ContainerId) -> Result<RuleList> {
-        self.call(Method::GET, &format!("/api/v1/containers/{id}/firewall/rules"), None::<&()>, LOOK).await
+        self.get(&format!("/api/v1/containers/{id}/firewall/rules")).await
     }
 
     /// Adds a rule.
@@ -60,7 +60,7 @@ impl Client {
     /// # Errors
     /// 404 when there is no such container.
     pub async fn egress(&self, id: &ContainerId) -> Result<EgressView> {
-        self.call(Method::GET, &format!("/api/v1/containers/{id}/network"), None::<&()>, LOOK).await
+        self.get(&format!("/api/v1/containers/{id}/network")).await
     }
 
     /// Says how.

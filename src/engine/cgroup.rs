@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use super::error::{Context, Error, Result};
 use crate::api::ContainerId;
 
-/// v1 controllers we use. A group of cpuset is made only when it is wanted, see [`limits`].
+/// v1 controllers we use. A group of cpuset is made only once it is wanted, see [`limits`].
 const V1_CONTROLLERS: [&str; 7] = ["memory", "cpu", "cpuacct", "pids", "freezer", "blkio", CPUSET];
 const CPUSET: &str = "cpuset";
 /// v2 controllers switched on for containers, where the kernel offers them.
@@ -135,7 +135,7 @@ impl Cgroups {
     ///
     /// # Errors
     /// The path that could not be written.
-    pub fn keep_beside_shims(&self, pid: u32) -> Result<()> {
+    pub fn keep_beside_shims(&self, pid: libc::pid_t) -> Result<()> {
         for h in self.hierarchies.iter().filter(|h| h.is_eager()) {
             let node = self.node_dir(h);
             make_dir(&node)?;
@@ -213,8 +213,7 @@ impl Cgroups {
             if h.delegated() {
                 dir.push(if kit { "payload/cowl-kit" } else { "payload" });
             }
-            let procs = dir.join("cgroup.procs");
-            fs::write(&procs, pid.to_string()).at("write", &procs)?;
+            join(&dir, pid)?;
         }
         Ok(())
     }
@@ -326,19 +325,6 @@ impl Cgroups {
         self.v2().is_ok_and(|h| self.container_dir(h, id).exists())
     }
 
-    /// Repeats a container's v2 limits in its `payload`, where its systemd, lxcfs and programs that
-    /// size themselves by their cgroup look for them. They stay unwritable inside.
-    pub fn show_limits_inside(&self, id: &ContainerId) {
-        let Ok(h) = self.v2() else { return };
-        let dir = self.container_dir(h, id);
-        for file in ["cpu.max", "memory.max", "memory.high", "memory.swap.max", "pids.max"] {
-            if let Ok(limit) = fs::read_to_string(dir.join(file)) {
-                // The group above enforces it anyway.
-                let _ = fs::write(dir.join("payload").join(file), limit.trim());
-            }
-        }
-    }
-
     /// Whether `controller` sits on a v1 hierarchy here.
     pub fn is_v1(&self, controller: &str) -> bool {
         self.hierarchies.iter().any(|h| h.has(controller))
@@ -352,7 +338,7 @@ fn make_dir(path: &Path) -> Result<()> {
     }
 }
 
-fn join(dir: &Path, pid: u32) -> Result<()> {
+fn join(dir: &Path, pid: libc::pid_t) -> Result<()> {
     let procs = dir.join("cgroup.procs");
     fs::write(&procs, pid.to_string()).at("write", &procs)
 }

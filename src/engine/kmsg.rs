@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::api::ContainerId;
+use crate::api::ids::ID_LEN;
 
 /// Longest record the kernel hands out, with room.
 const RECORD_MAX: usize = 8192;
@@ -44,13 +45,13 @@ pub fn parse(record: &str, tag: &str) -> Option<Notice> {
         return None;
     }
     let text = text.lines().next()?;
-    let ours = |path: &str| path.strip_prefix("/cowl-")?.strip_prefix(tag)?.strip_prefix('/')?.get(..24)?.parse().ok();
+    let own = format!("/cowl-{tag}/");
+    let ours = |path: &str| path.strip_prefix(&own)?.get(..ID_LEN)?.parse().ok();
     if let Some(path) = text.strip_prefix("cgroup: fork rejected by pids controller in ") {
         return Some(Notice::ForkRefused { id: ours(path)? });
     }
     let facts = text.strip_prefix("oom-kill:constraint=CONSTRAINT_MEMCG,")?;
-    let here = format!(",oom_memcg=/cowl-{tag}/");
-    let from = facts.find(&here)?;
+    let from = facts.find(&format!(",oom_memcg={own}"))?;
     let id = ours(&facts[from + ",oom_memcg=".len()..])?;
     let (before, pid) = facts.rsplit_once(",pid=")?;
     let pid = pid.split(',').next()?.parse().ok()?;

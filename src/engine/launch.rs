@@ -18,7 +18,7 @@ use super::error::{Context, Error, Result};
 use super::ramdisk::{self, Ramdisk};
 use super::shim::protocol::{Event, Reply, Request, Status};
 use super::sys::fds;
-use super::{Config, fault, firewall, lxcfs, net, net_rate, shares, sysctl};
+use super::{Config, fault, firewall, lxcfs, net, shares, sysctl};
 use crate::api::{ContainerId, Settings};
 
 /// How long a shim may take to answer.
@@ -118,7 +118,6 @@ impl ShimSpec {
 /// The step that failed; nothing of the container is left behind then.
 pub fn start(config: &Config, container: &ContainerSpec) -> Result<Status> {
     let root = Root::Disk { disk: container.disk.clone(), lower_usr: container.lower_usr.clone() };
-    ramdisk::settle(&config.run_dir, &container.id, container.ramdisk.as_ref())?;
     start_from(config, container, root)
 }
 
@@ -184,6 +183,7 @@ fn start_from(config: &Config, container: &ContainerSpec, root: Root) -> Result<
         return Err(Error::Exists(format!("a shim of container {}", container.id)));
     }
     clear(config, &container.id, &dir)?;
+    ramdisk::settle(&config.run_dir, &container.id, container.ramdisk.as_ref())?;
     if container.settings.ksm == Some(true) {
         merge_equal_pages();
     }
@@ -281,9 +281,7 @@ fn clear(config: &Config, id: &ContainerId, dir: &Path) -> Result<()> {
     }
     let tag = config.tag();
     Cgroups::find(&tag)?.remove(id);
-    let veth = net::veth_name(&tag, id);
-    net_rate::remove(&veth);
-    net::remove(&veth);
+    net::remove(&net::veth_name(&tag, id));
     shares::close_door(&config.run_dir, id)?;
     fs::remove_dir_all(dir).at("remove", dir)
 }
@@ -383,7 +381,7 @@ pub fn dial(config: &Config, id: &ContainerId, port: u16) -> io::Result<OwnedFd>
     }
 }
 
-/// Makes the node's share of the host ready: nftables table, addresses, sysctls. Idempotent.
+/// Makes the node's share of the host ready: nftables table, forwarding, sysctls, lxcfs. Idempotent.
 ///
 /// # Errors
 /// The step that failed, with what to do.
@@ -403,7 +401,8 @@ pub fn prepare_host(config: &Config, plan: &firewall::Plan) -> Result<()> {
     Ok(())
 }
 
-/// Removes what [`prepare_host`] made. Containers keep running but lose the network.
+/// Removes what [`prepare_host`] made, and all ramdisks. Containers keep running but lose the
+/// network.
 ///
 /// # Errors
 /// The step that failed.

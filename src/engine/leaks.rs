@@ -20,7 +20,7 @@ use super::error::{Context, Error, Result};
 use super::shim::lease;
 use super::sys::btrfs;
 use super::{Config, firewall, net};
-use crate::api::ContainerId;
+use crate::api::{ContainerId, ProjectId};
 
 /// A run directory is made before its shim; for so long it may be without one.
 const GRACE: Duration = Duration::from_secs(10);
@@ -61,6 +61,8 @@ pub struct Leak {
 pub struct Known {
     /// All containers.
     pub containers: HashSet<ContainerId>,
+    /// All projects: their ramdisks are mounts, too.
+    pub projects: HashSet<ProjectId>,
     /// All snapshots, finished or not.
     pub snapshots: HashSet<(ContainerId, String)>,
 }
@@ -89,7 +91,7 @@ pub struct Listed {
     mounts: Vec<PathBuf>,
     sources: HashSet<String>,
     cgroups: Vec<ContainerId>,
-    /// Names of interfaces behind `cw<tag>`.
+    /// Names of interfaces that belong to containers of the node.
     interfaces: Vec<String>,
     firewall: Vec<String>,
     run_directories: Vec<ContainerId>,
@@ -128,8 +130,6 @@ impl Listed {
             let names = names(&pool.join("snapshots").join(id.as_str()));
             names.into_iter().map(move |name| (id, name)).collect::<Vec<_>>()
         };
-        let prefix = format!("cw{tag}");
-        let interface = |name: String| name.strip_prefix(&prefix).map(str::to_owned);
         Ok(Self {
             mounts: mounts
                 .into_iter()
@@ -137,7 +137,10 @@ impl Listed {
                 .collect(),
             sources,
             cgroups: Cgroups::find(&tag)?.ids(),
-            interfaces: names(Path::new("/sys/class/net")).into_iter().filter_map(interface).collect(),
+            interfaces: names(Path::new("/sys/class/net"))
+                .into_iter()
+                .filter(|name| net::owner_of(&tag, name).is_some())
+                .collect(),
             firewall: firewall::known(&tag)?,
             run_directories: ids(&config.run_dir)
                 .into_iter()
@@ -172,8 +175,9 @@ impl Listed {
         for id in self.cgroups.iter().filter(|id| !lives(id)) {
             add(Kind::Cgroup, id.to_string());
         }
-        for short in self.interfaces.iter().filter(|short| !short_lives(short)) {
-            add(Kind::Interface, format!("cw{tag}{short}"));
+        let is_owned = |name: &str| net::owner_of(&tag, name).is_some_and(short_lives);
+        for name in self.interfaces.iter().filter(|name| !is_owned(name)) {
+            add(Kind::Interface, name.clone());
         }
         for id in self.run_directories.iter().filter(|id| !lives(id)) {
             add(Kind::RunDirectory, config.run_dir.join(id.as_str()).display().to_string());
@@ -205,8 +209,8 @@ impl Listed {
     }
 }
 
-/// Whether a mount belongs to a container that is no more: one below its run directory, or below
-/// any other directory that is named by its id.
+/// Whether a mount belongs to a container or project that is no more: one below a container's run
+/// directory, or below any other directory that is named by an id.
 fn is_left(mount: &Path, config: &Config, living: &HashSet<ContainerId>, known: Option<&Known>) -> bool {
     let id_in = |path: &Path| {
         path.components().find_map(|c| c.as_os_str().to_str().and_then(|name| name.parse::<ContainerId>().ok()))
@@ -217,10 +221,10 @@ fn is_left(mount: &Path, config: &Config, living: &HashSet<ContainerId>, known: 
         return !living.contains(&id);
     }
     let rest = below_run.or_else(|| mount.strip_prefix(&config.state_dir).ok());
-    match (rest.and_then(id_in), known) {
-        (Some(id), Some(known)) => !living.contains(&id) && !known.containers.contains(&id),
-        _ => false,
-    }
+    let (Some(id), Some(known)) = (rest.and_then(id_in), known) else { return false };
+    // Ids of containers and of projects look alike.
+    let is_project = known.projects.iter().any(|project| project.as_str() == id.as_str());
+    !is_project && !living.contains(&id) && !known.containers.contains(&id)
 }
 
 /// Mount points and sources of a mount table.
@@ -334,18 +338,23 @@ mod tests {
         let config = config(dir.path());
         let tag = config.tag();
         let [alive, stopped, dead]: [ContainerId; 3] = std::array::from_fn(|_| ContainerId::generate());
+        let project = ProjectId::generate();
         let short = |id: &ContainerId| id.as_str()[..8].to_owned();
         let all = vec![alive, stopped, dead];
+        let interfaces = |kind: &str, of: &[ContainerId]| {
+            of.iter().map(|id| format!("{kind}{tag}{}", short(id))).collect::<Vec<_>>()
+        };
         let listed = Listed {
             mounts: vec![
                 config.run_dir.join(alive.as_str()).join("x"),
                 config.run_dir.join(dead.as_str()).join("x"),
                 config.run_dir.join("ramdisk").join(stopped.as_str()),
                 config.run_dir.join("ramdisk").join(dead.as_str()),
+                config.run_dir.join("ramdisk").join(project.as_str()).join("fs"),
                 config.state_dir.join("pool"),
             ],
             cgroups: all.clone(),
-            interfaces: all.iter().map(short).collect(),
+            interfaces: [interfaces("cw", &all), interfaces("ci", &all)].concat(),
             firewall: all.iter().map(short).collect(),
             disks: all.clone(),
             snapshots: vec![(stopped, "kept".into()), (dead, "left".into())],
@@ -353,6 +362,7 @@ mod tests {
         };
         let known = Known {
             containers: [alive, stopped].into_iter().collect(),
+            projects: [project].into_iter().collect(),
             snapshots: [(stopped, "kept".into())].into_iter().collect(),
         };
         let leaks = listed.without(&config, &HashSet::from([alive]), Some(&known));
@@ -360,7 +370,8 @@ mod tests {
         assert_eq!(of(Kind::Mount).len(), 2);
         // What exists only while a container runs is a leak of a stopped one, too.
         assert_eq!(of(Kind::Cgroup), [stopped.to_string(), dead.to_string()]);
-        assert_eq!(of(Kind::Interface), [&stopped, &dead].map(|id| format!("cw{tag}{}", short(id))));
+        let ended = [stopped, dead];
+        assert_eq!(of(Kind::Interface), [interfaces("cw", &ended), interfaces("ci", &ended)].concat());
         assert_eq!(of(Kind::Firewall), [short(&dead)]);
         let pool = config.state_dir.join("pool");
         let disk = pool.join("containers").join(dead.as_str()).display().to_string();

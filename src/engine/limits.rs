@@ -3,7 +3,7 @@
 //! ```text
 //! node, before a start    disk     quota::Quotas
 //! shim, before init runs  groups   cgroup::limits
-//! shim, with the veth     network  net_rate
+//! shim, with the veth     network  net::rate
 //! node, while it runs     all three again, as they are now
 //! ```
 //! Nothing here fails because a limit cannot hold: what falls short is told.
@@ -13,7 +13,7 @@ use std::path::Path;
 use super::cgroup::Cgroups;
 use super::cgroup::limits::{Groups, Shortfall};
 use super::quota::Quotas;
-use super::{Error, net, net_rate};
+use super::{Error, net};
 use crate::api::ContainerId;
 use crate::api::settings::{Limits, Size};
 
@@ -21,8 +21,8 @@ use crate::api::settings::{Limits, Size};
 pub fn network(veth: &str, limits: &Limits, groups: Groups) -> Vec<Shortfall> {
     type Set = fn(&str, Option<u64>) -> super::Result<()>;
     let directions: [(&'static str, Option<Size>, Set); 2] = [
-        ("network_in", limits.network_in, net_rate::limit_received),
-        ("network_out", limits.network_out, net_rate::limit_sent),
+        ("network_in", limits.network_in, net::rate::limit_received),
+        ("network_out", limits.network_out, net::rate::limit_sent),
     ];
     let mut short = Vec::new();
     for (field, rate, set) in directions {

@@ -4,7 +4,7 @@
 //! It takes the reader's PID 1, looks up its cgroups, cuts a trailing `/init.scope`, and reads what
 //! holds there. On hybrid hosts that is `<id>/`, which has the limits. On v2 it is `<id>/payload`:
 //! for memory it takes the least of all groups above, for CPU only that one, so limits must stand
-//! in `payload` too ([`Cgroups::show_limits_inside`]).
+//! in `payload` too ([`Cgroups::limit`] repeats them there).
 //!
 //! A node has one of its own, mounted at `RUN/lxcfs`. Like a shim it is outside the node's cgroup and
 //! session and outlives the node; who comes next adopts it. When it dies, the node starts it again
@@ -13,9 +13,9 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
@@ -77,33 +77,43 @@ fn start(config: &Config, root: &Path) -> Result<OwnedFd> {
     command.arg(pid_file).arg(root).current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().at("run", Path::new(PROGRAM))?;
-    let number = child.id();
-    // `setsid` replaces itself by the program, as a spawned process leads no group.
-    let alive = Pid::from_raw(number.cast_signed())
-        .ok_or_else(|| Error::Shim("lxcfs has no process id".into()))
-        .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).context(|| "open lxcfs's pidfd".into()))?;
-    Cgroups::find(&config.tag())?.keep_beside_shims(number)?;
-    let end = Instant::now() + PATIENCE;
-    while !serves(root) {
-        let ended = child.try_wait().ok().flatten();
-        if ended.is_some() || Instant::now() >= end {
-            let _ = child.kill();
-            let _ = child.wait();
-            let how = ended.map_or("is not mounted in time".into(), |status| format!("ended ({status})"));
-            return Err(Error::Shim(format!("{PROGRAM} {how}")));
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let alive = settle(config, root, &mut child).inspect_err(|_| {
+        let _ = child.kill();
+        let _ = child.wait();
+    })?;
     // It outlives us; a thread reaps it if it does not.
     let reaper = std::thread::Builder::new().name("reap-lxcfs".into()).stack_size(64 * 1024);
     let _ = reaper.spawn(move || child.wait());
     Ok(alive)
 }
 
-/// The process that serves `root`, by its command line.
+/// Puts a new instance beside the shims and waits until it serves.
+fn settle(config: &Config, root: &Path, child: &mut Child) -> Result<OwnedFd> {
+    let number = child.id().cast_signed();
+    // `setsid` replaces itself by the program, as a spawned process leads no group.
+    let alive = Pid::from_raw(number)
+        .ok_or_else(|| Error::Shim("lxcfs has no process id".into()))
+        .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).context(|| "open lxcfs's pidfd".into()))?;
+    Cgroups::find(&config.tag())?.keep_beside_shims(number)?;
+    let end = Instant::now() + PATIENCE;
+    while !serves(root) {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(Error::Shim(format!("{PROGRAM} ended ({status})")));
+        }
+        if Instant::now() >= end {
+            return Err(Error::Shim(format!("{PROGRAM} is not mounted in time")));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(alive)
+}
+
+/// The process that serves `root`, by its command line. Containers' processes can call themselves
+/// anything; none of them is the host's root.
 fn find(root: &Path) -> Option<Pid> {
     let numbers = fs::read_dir("/proc").ok()?.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-    numbers.into_iter().find(|pid| is_instance(*pid, root)).and_then(Pid::from_raw)
+    let of_root = |pid: &i32| fs::metadata(format!("/proc/{pid}")).is_ok_and(|about| about.uid() == 0);
+    numbers.into_iter().find(|pid| of_root(pid) && is_instance(*pid, root)).and_then(Pid::from_raw)
 }
 
 fn is_instance(pid: i32, root: &Path) -> bool {

@@ -1,14 +1,25 @@
 //! The engine: what touches the kernel. Synchronous, no HTTP, no database.
 //!
-//! Two halves that meet in [`Engine`]:
+//! Two halves:
 //!
 //! - [`storage`] keeps images, containers and snapshots as btrfs subvolumes in the pool;
 //! - [`launch`] turns a container's disk into a running machine: it spawns one [`shim`] per
 //!   container, and the shim makes the namespaces, mounts, cgroups and network, starts systemd,
 //!   and stays as its parent.
 //!
-//! The node asks; nothing in here decides. What separates containers, from whom and why, is told in
-//! [`isolation`].
+//! and what they are surrounded by:
+//!
+//! | | |
+//! |---|---|
+//! | what separates containers, from whom and why | [`isolation`], [`firewall`] |
+//! | what a container may use | [`limits`]: [`cgroup`], [`net::rate`], [`quota`] |
+//! | what it uses | [`stats`], [`kmsg`] |
+//! | what is mounted into it | [`lxcfs`], [`ramdisk`], [`shares`] |
+//! | how the node reaches it | [`launch::dial`], [`lobby`] |
+//! | the host below | [`sysctl`], [`net`], [`sys`] |
+//! | what crashes leave | [`leaks`]; [`fault`] brings them about in tests |
+//!
+//! The node asks; nothing in here decides.
 
 pub mod cgroup;
 pub mod error;
@@ -22,7 +33,6 @@ pub mod limits;
 pub mod lobby;
 pub mod lxcfs;
 pub mod net;
-pub mod net_rate;
 pub mod quota;
 pub mod ramdisk;
 pub mod shares;

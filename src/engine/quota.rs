@@ -31,8 +31,9 @@
 //! | 50 snapshots of one | 1091–1321 | 621–1365 | 1187–2056 |
 //! | delete 150 subvolumes, wait for the cleaner | 8735–22518 | 6480–6606 | 26870–37428 |
 //!
-//! Simple quotas cannot be told from none but for 0.2 ms a container to make and limit its group (a snapshot takes 10). Classic groups
-//! walk every sharer of what is unshared: out of the question for hundreds of snapshots of an image.
+//! Simple quotas cannot be told from none but for 0.2 ms a container to make and limit its group (a
+//! snapshot takes 10). Classic groups walk every sharer of what is unshared: out of the question for
+//! hundreds of snapshots of an image.
 //!
 //! A pool of our own has them switched on when it is opened. On the host's own btrfs they are used
 //! when they are on, and never switched on: that would mark the file system for older kernels.
@@ -41,7 +42,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::{Context, Error, Result};
-use super::sys::btrfs;
+use super::sys::btrfs::{self, quota};
 use crate::api::ContainerId;
 
 /// Quota groups of one file system.
@@ -79,7 +80,7 @@ impl Quotas {
         let quotas = Self { root: root.to_owned(), figures };
         if ours
             && !quotas.are_on()
-            && let Err(error) = btrfs::enable_simple_quotas(root)
+            && let Err(error) = quota::enable_simple(root)
         {
             tracing::warn!(%error, "disk quotas cannot be switched on; limits of disk do not hold");
         }
@@ -100,10 +101,10 @@ impl Quotas {
         if !self.are_on() {
             return Ok(false);
         }
-        let made = absent(btrfs::quota_group(&self.root, group(id), true), libc::EEXIST)
+        let made = absent(quota::make(&self.root, group(id)), libc::EEXIST)
             .context(|| format!("make the quota group of container {id}"))?;
         let member = btrfs::info(subvolume).at("ask", subvolume)?.id;
-        absent(btrfs::join_quota_group(&self.root, member, group(id)), libc::EEXIST)
+        absent(quota::join(&self.root, member, group(id)), libc::EEXIST)
             .context(|| format!("count the disk of container {id}"))?;
         Ok(made)
     }
@@ -119,7 +120,7 @@ impl Quotas {
                 self.root.display()
             )));
         }
-        btrfs::limit_quota_group(&self.root, group(id), bytes).context(|| format!("limit the disk of container {id}"))
+        quota::limit(&self.root, group(id), bytes).context(|| format!("limit the disk of container {id}"))
     }
 
     /// What a container takes, as of the last commit (at most 30 s ago), and may take; `None` when
@@ -151,7 +152,7 @@ impl Quotas {
                 _ => false,
             };
             if gone {
-                let _ = btrfs::quota_group(&self.root, level << 48 | number, false);
+                let _ = quota::remove(&self.root, level << 48 | number);
             }
         }
         Ok(())

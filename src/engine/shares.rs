@@ -85,13 +85,17 @@ pub(super) fn open_door(run_dir: &Path, id: &ContainerId) -> Result<OwnedFd> {
 /// # Errors
 /// When something is still mounted there.
 pub(super) fn close_door(run_dir: &Path, id: &ContainerId) -> Result<()> {
-    let door = door(run_dir, id);
-    while is_mount_point(&door) {
-        unmount(&door, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).at("unmount", &door)?;
+    take_away(&door(run_dir, id))
+}
+
+/// Unmounts all that is mounted at a path, and removes its directory.
+fn take_away(at: &Path) -> Result<()> {
+    while is_mount_point(at) {
+        unmount(at, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).at("unmount", at)?;
     }
     // Not recursive: should a mount be left after all, its files are safe.
-    match fs::remove_dir(&door) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", &door),
+    match fs::remove_dir(at) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", at),
         _ => Ok(()),
     }
 }
@@ -157,14 +161,7 @@ pub fn show(run_dir: &Path, id: &ContainerId, init_pid: u32, share: &Share) -> R
 /// When it cannot be unmounted.
 pub fn hide(run_dir: &Path, id: &ContainerId, name: &str) -> Result<()> {
     check_name(name)?;
-    let at = door(run_dir, id).join(name);
-    while is_mount_point(&at) {
-        unmount(&at, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).at("unmount", &at)?;
-    }
-    match fs::remove_dir(&at) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", &at),
-        _ => Ok(()),
-    }
+    take_away(&door(run_dir, id).join(name))
 }
 
 /// Opens the source's directory. Its owner may put links anywhere in the way; they lead nowhere but

@@ -1,5 +1,5 @@
 //! What running containers use, read from their cgroups, their quota groups and the host's table of
-//! interfaces: eight small files each, and one table for all.
+//! interfaces: ten small files each, and one table for all.
 
 use std::collections::HashMap;
 use std::fs;

@@ -99,11 +99,12 @@ pub fn standing() -> Vec<Standing> {
 
 /// Raises what is too low. What the host refuses is told in the log.
 pub fn raise() {
-    for low in standing().into_iter().filter(|s| !s.is_enough()) {
-        let path = format!("/proc/sys/{}", low.name.replace('.', "/"));
-        match std::fs::write(&path, low.wanted.to_string()) {
-            Ok(()) => tracing::info!(setting = low.name, from = low.current, to = low.wanted, "raised"),
-            Err(error) => tracing::warn!(setting = low.name, %error, "could not be raised"),
+    for setting in &SETTINGS {
+        let Setting { name, wanted, .. } = *setting;
+        let Some(from) = setting.current().filter(|now| *now < wanted) else { continue };
+        match std::fs::write(setting.path(), wanted.to_string()) {
+            Ok(()) => tracing::info!(setting = name, from, to = wanted, "raised"),
+            Err(error) => tracing::warn!(setting = name, %error, "could not be raised"),
         }
     }
 }

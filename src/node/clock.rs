@@ -19,6 +19,11 @@ pub fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()
 }
 
+/// Seconds since the epoch.
+pub fn now_s() -> u64 {
+    u64::try_from(Timestamp::now().as_second()).unwrap_or(0)
+}
+
 /// Milliseconds since the epoch, as [`iso`] writes it.
 pub fn iso_ms(ms: i64) -> String {
     iso(Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH))

@@ -1,5 +1,5 @@
 //! One task per container: takes requests from its queue one by one, does them step by step, and
-//! listens to its shim in between. What is allowed when is [`super::lifecycle`]'s.
+//! listens to its shim in between ([`super::observe`]). What is allowed when is [`super::lifecycle`]'s.
 //!
 //! ```text
 //!   API ── ask ──► queue ──►┌────────┐── engine: disk, start, stop, freeze …
@@ -30,12 +30,10 @@ use crate::api::{ApiError, ContainerId, names};
 use crate::engine;
 use crate::engine::net::ipv6;
 use crate::engine::ramdisk::{self, Ramdisk};
-use crate::engine::shim::protocol::{Event as ShimEvent, Outcome, Status};
+use crate::engine::shim::protocol::{Event as ShimEvent, Status};
 
 /// What a graceful stop gives init before everything is killed.
 pub const GRACE: Duration = Duration::from_secs(10);
-/// Between two looks at a shim whose line broke although it lives.
-const REWATCH: Duration = Duration::from_secs(1);
 
 /// The engine's failures as the API's.
 pub fn failure(e: engine::Error) -> ApiError {
@@ -54,7 +52,7 @@ pub struct Driver {
     pub(super) id: ContainerId,
     pub(super) live: Arc<Live>,
     queue: mpsc::Receiver<Job>,
-    watch: Option<mpsc::Receiver<ShimEvent>>,
+    pub(super) watch: Option<mpsc::Receiver<ShimEvent>>,
     /// What comes before the queue: a deletion that arrived while creation waited, or what a crash
     /// interrupted.
     next: Option<Job>,
@@ -122,7 +120,7 @@ impl Driver {
         }
     }
 
-    async fn row(&self) -> Result<ContainerRow, ApiError> {
+    pub(super) async fn row(&self) -> Result<ContainerRow, ApiError> {
         let id = self.id;
         Ok(self.node.db(move |store| store.container(&id)).await?)
     }
@@ -139,15 +137,13 @@ impl Driver {
             Wish::Operate(Operation::Start) if row.state == ContainerState::Asleep => self.wake(row, "api").await,
             Wish::Wake(by) => self.wake(row, by).await,
             Wish::Operate(Operation::Sleep) => self.sleep(row, "api").await,
-            Wish::SleepOn => self.sleep(row, "node").await,
+            Wish::SleepOn => self.sleep_halted(row.state, "node").await,
             Wish::Doze => self.doze(row).await,
             Wish::Operate(Operation::Start) => self.start(row, "api").await,
             Wish::Boot => self.start(row, "node").await,
             Wish::Operate(Operation::Stop) => self.stop(row.state, GRACE, "api", Some(false)).await,
             Wish::Operate(Operation::ForceStop) => self.stop(row.state, Duration::ZERO, "api", Some(false)).await,
-            Wish::Halt if row.state == ContainerState::Asleep => {
-                self.halt(row.state, GRACE).await.map(|()| Done::State(row.state))
-            }
+            Wish::Halt if row.state == ContainerState::Asleep => self.sleep_halted(row.state, "node").await,
             Wish::Halt => self.stop(row.state, GRACE, "node", None).await,
             Wish::Operate(Operation::Restart) => self.restart(row).await,
             Wish::Operate(Operation::Pause) => self.freeze(true).await,
@@ -203,7 +199,7 @@ impl Driver {
             Err(error) => return Err(self.fail("node", error).await),
         }
         self.step("start").await?;
-        self.boot(row, "api").await
+        self.boot("api").await
     }
 
     /// Waits for the image and makes the disk. False when the wait was cut short.
@@ -262,14 +258,13 @@ impl Driver {
                 Err(error) => return Err(self.fail(by, error).await),
             }
         }
-        self.boot(row, by).await
+        self.boot(by).await
     }
 
-    async fn boot(&mut self, mut row: ContainerRow, by: &'static str) -> Result<Done, ApiError> {
-        // They may have changed while creation waited for its image.
-        let now = self.row().await?;
-        (row.settings, row.project_settings) = (now.settings, now.project_settings);
-        let boot = self.boot_parts(row.clone());
+    async fn boot(&mut self, by: &'static str) -> Result<Done, ApiError> {
+        // It may have been changed while creation waited for its image.
+        let row = self.row().await?;
+        let boot = self.boot_parts(&row);
         let id = self.id;
         let status = match self.node.engine(move |m| m.start(&boot)).await {
             Ok(status) => status,
@@ -282,7 +277,7 @@ impl Driver {
             return Err(error);
         }
         self.check_limits(&row).await;
-        shares::sync_soon(&self.node, id);
+        shares::sync_soon(&self.node, id, true);
         Ok(Done::State(ContainerState::Running))
     }
 
@@ -297,7 +292,7 @@ impl Driver {
         .await
     }
 
-    fn boot_parts(&self, row: ContainerRow) -> Boot {
+    fn boot_parts(&self, row: &ContainerRow) -> Boot {
         let place = &self.node.place;
         let kit_env = [
             ("COWL_CONTAINER_ID", row.id.to_string()),
@@ -308,18 +303,19 @@ impl Driver {
             ("COWL_PORT", place.listen.port().to_string()),
         ];
         Boot {
-            ramdisk: ramdisk_of(&row),
+            ramdisk: ramdisk_of(row),
             settings: row.effective_settings(),
             id: row.id,
             hostname: names::hostname(&row.name),
             address: addresses::address(place.network, row.address_index),
             address6: place.network6.map(|prefix| ipv6::address(prefix, row.address_index)),
             kit: row.hoody_kit,
-            env: row.env,
+            env: row.env.clone(),
             kit_env: kit_env.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
         }
     }
 
+    /// Stops it. `wanted` as in [`Transition`]: the node's own end changes no owner's wish.
     async fn stop(
         &mut self,
         state: ContainerState,
@@ -327,7 +323,7 @@ impl Driver {
         by: &'static str,
         wanted: Option<bool>,
     ) -> Result<Done, ApiError> {
-        self.begin(Kind::Stop, "stop", serde_json::json!({})).await?;
+        self.begin(Kind::Stop, "stop", serde_json::json!({ "node_ends": wanted.is_none() })).await?;
         if let Err(error) = self.halt(state, grace).await {
             return Err(self.runs_on(by, error).await);
         }
@@ -358,11 +354,15 @@ impl Driver {
         stopped.map_err(failure)
     }
 
-    /// Ends an operation whose stop failed: the container runs on, frozen or not.
+    /// Ends an operation whose stop failed: the container runs on, or is as frozen as it was.
     pub(super) async fn runs_on(&mut self, by: &'static str, error: ApiError) -> ApiError {
         let id = self.id;
         let shim = self.node.engine(move |m| Ok(m.status(&id))).await.ok().flatten();
-        let to = if shim.is_some_and(|s| s.frozen) { ContainerState::Paused } else { ContainerState::Running };
+        let to = match (shim.is_some_and(|s| s.frozen), self.live.state()) {
+            (true, ContainerState::Asleep) => ContainerState::Asleep,
+            (true, _) => ContainerState::Paused,
+            (false, _) => ContainerState::Running,
+        };
         if let Err(second) = self.go(Transition { ends_operation: true, ..Transition::to(to, by) }).await {
             tracing::error!(container = %self.id, %second, "a failure could not be written down");
         }
@@ -370,11 +370,8 @@ impl Driver {
     }
 
     async fn restart(&mut self, row: ContainerRow) -> Result<Done, ApiError> {
-        if row.state != ContainerState::Running {
-            // What sleeps frozen has to end first.
-            if row.state == ContainerState::Asleep {
-                self.halt(row.state, GRACE).await?;
-            }
+        // What sleeps frozen has to end first, too.
+        if !matches!(row.state, ContainerState::Running | ContainerState::Asleep) {
             return self.start(row, "api").await;
         }
         self.begin(Kind::Restart, "stop", serde_json::json!({})).await?;
@@ -382,7 +379,10 @@ impl Driver {
             return Err(self.runs_on("api", error).await);
         }
         self.step("start").await?;
-        self.go(Transition::to(ContainerState::Stopped, "api")).await?;
+        // Who asks for a sleeper waits until it runs.
+        if row.state == ContainerState::Running {
+            self.go(Transition::to(ContainerState::Stopped, "api")).await?;
+        }
         self.start_again(row, "api").await
     }
 
@@ -410,66 +410,9 @@ impl Driver {
         let event = self.node.db(move |store| store.remove_container(&id)).await?;
         self.node.bus.tell(event);
         self.node.shortfalls.forget(&id);
+        self.node.shares.forget(&id);
         tracing::info!(container = %id, "deleted");
         Ok(Done::Deleted)
-    }
-
-    /// What the shim said, or `None` when its line ended.
-    async fn observe(&mut self, event: Option<ShimEvent>) {
-        let result = match event {
-            Some(ShimEvent::Exited { outcome, console_tail }) => self.ended(outcome, &console_tail).await,
-            Some(ShimEvent::Started(status)) => {
-                let noted = self.runs(&status, "container", false).await;
-                shares::sync_soon(&self.node, self.id);
-                noted
-            }
-            Some(ShimEvent::Ready) => {
-                self.settled();
-                Ok(())
-            }
-            Some(other) => {
-                tracing::debug!(container = %self.id, event = ?other, "from inside");
-                Ok(())
-            }
-            None => self.lost().await,
-        };
-        if let Err(error) = result {
-            tracing::error!(container = %self.id, %error, "what happened inside could not be written down");
-        }
-    }
-
-    /// Init is gone for good.
-    async fn ended(&mut self, outcome: Outcome, console_tail: &[String]) -> Result<(), ApiError> {
-        // The shim may still clear away; the next start must not meet its leftovers.
-        if let Err(error) = self.halt(self.live.state(), Duration::ZERO).await {
-            tracing::warn!(container = %self.id, %error, "its init ended, but what it left could not be cleared away");
-            self.watch = None;
-        }
-        let t = match outcome {
-            Outcome::Stopped | Outcome::Killed => {
-                Transition { wanted: Some(false), ..Transition::to(ContainerState::Stopped, "container") }
-            }
-            Outcome::Crashed(how) => Transition {
-                reason: Some(crash_reason(&how, console_tail)),
-                console: last_words(console_tail),
-                ..Transition::to(ContainerState::Failed, "container")
-            },
-        };
-        self.go(t).await
-    }
-
-    /// The line to the shim ended without a last word.
-    async fn lost(&mut self) -> Result<(), ApiError> {
-        let id = self.id;
-        self.watch = None;
-        if self.node.engine(move |m| Ok(m.status(&id))).await.map_err(failure)?.is_some() {
-            tokio::time::sleep(REWATCH).await;
-            self.watch = Some(self.node.machine.watch(&id));
-            return Ok(());
-        }
-        self.halt(self.live.state(), Duration::ZERO).await?;
-        let reason = Some("its shim was killed, and the container with it".to_owned());
-        self.go(Transition { reason, ..Transition::to(ContainerState::Failed, "node") }).await
     }
 }
 
@@ -479,31 +422,9 @@ pub(super) fn ramdisk_of(row: &ContainerRow) -> Option<Ramdisk> {
     row.ramdisk.then(|| Ramdisk { size, project: (row.ramdisk_scope == "project").then_some(row.project_id) })
 }
 
-/// How init ended and the last words on its console, fit for one line on a screen.
-fn crash_reason(how: &str, console_tail: &[String]) -> String {
-    let words: Vec<&str> = console_tail.iter().map(|l| l.trim()).filter(|l| !l.is_empty()).collect();
-    let last = words[words.len().saturating_sub(3)..].join(" | ");
-    let said = if last.is_empty() { how.to_owned() } else { format!("{how}: {last}") };
-    said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
-}
-
-/// The last lines on its console as the status log keeps them, at most 500 characters each.
-fn last_words(console_tail: &[String]) -> Vec<String> {
-    let plain = |line: &String| line.chars().filter(|c| !c.is_control()).take(500).collect();
-    console_tail.iter().map(plain).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_crash_is_told_by_the_last_console_lines_without_control_characters() {
-        let tail: Vec<String> = ["one", "two", "", "thr\u{1b}[31mee", "four\r"].map(Into::into).to_vec();
-        assert_eq!(crash_reason("signal 9", &tail), "signal 9: two | thr [31mee | four");
-        assert_eq!(crash_reason("exit 1", &[]), "exit 1");
-        assert_eq!(crash_reason("x", &["y".repeat(9_000)]).chars().count(), 500);
-    }
 
     #[test]
     fn a_full_pool_is_507() {

@@ -55,6 +55,8 @@ pub struct Live {
     /// Until when what runs inside may still be starting after a wake.
     rising: Mutex<Option<Instant>>,
     changed: Notify,
+    /// Held while what it sees of others' shares changes.
+    pub sharing: tokio::sync::Mutex<()>,
     /// Its use through the proxy.
     pub activity: Arc<Activity>,
 }
@@ -68,6 +70,7 @@ impl Live {
             wake_asked: AtomicBool::new(false),
             rising: Mutex::new(None),
             changed: Notify::new(),
+            sharing: tokio::sync::Mutex::default(),
             activity: Arc::default(),
         }
     }

@@ -49,7 +49,7 @@ pub enum Wish {
     Halt,
     /// Put it to sleep unless it is in use by now.
     Doze,
-    /// Go on with falling asleep, which a crash of the node interrupted.
+    /// Go on with a halt into sleep, which a crash of the node interrupted.
     SleepOn,
     /// Wake it because somebody wants something of it: `request` or `cron`.
     Wake(&'static str),

@@ -13,6 +13,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod machine;
 pub mod network;
+mod observe;
 pub mod options;
 pub mod proc_view;
 pub mod reconcile;

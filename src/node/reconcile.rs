@@ -2,16 +2,17 @@
 //!
 //! | the database says | a shim lives | what happens |
 //! |---|---|---|
-//! | `running`, `paused` | yes | adopted, untouched |
+//! | `running`, `paused` | yes | adopted: goes on as it is; shares and limits are brought up to date |
 //! | `asleep` | frozen | asleep, as before |
 //! | `asleep` | yes | `running`: the crash came after it woke, before the note of it |
 //! | `asleep` | no | asleep, as before: `autostart` wakes nobody |
 //! | sleep under way | frozen or no | `asleep` |
-//! | sleep by a halt under way | yes | it is halted: init may have been asked to already |
+//! | a halt under way, to sleep, stop, restart or restore | yes | it is halted: init may have been asked to already; then what was to follow |
 //! | `running`, `paused` | no | started again when wanted and `autostart`, else `stopped` |
 //! | `stopped`, `failed` | yes | adopted: the crash came after the start, before the note of it |
 //! | create under way | no | done again from its first step (each can be repeated) |
 //! | delete under way | any | finished |
+//! | stop under way | no | `stopped`; by the node's own end, as if nothing had been under way |
 //! | restart under way | no | finished |
 //! | restore under way | no | kept when the disks were swapped, else as before; then started if it ran |
 //! | nothing | yes | the unknown container's shim is stopped |
@@ -25,13 +26,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
 
-use super::Node;
 use super::driver::failure;
 use super::lifecycle::Wish;
 use super::state::containers::ContainerRow;
 use super::state::journal::{Kind, Operation};
 use super::state::transitions::Transition;
-use crate::api::container::ContainerState;
+use super::{Node, clock, shares};
+use crate::api::container::{self, ContainerState};
 use crate::api::settings::Limits;
 use crate::api::{ApiError, ContainerId, ProjectId};
 use crate::engine::shim::protocol::Status;
@@ -59,7 +60,7 @@ pub struct Facts<'a> {
 }
 
 /// What to do after a container's state is settled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Then {
     /// Nothing.
     Rest,
@@ -69,8 +70,8 @@ pub enum Then {
     Create,
     /// Go on deleting it.
     Delete,
-    /// Go on putting it to sleep.
-    Sleep,
+    /// Go on with a halt, before anything is heard of its init.
+    Halt(Wish),
 }
 
 /// The state a container is in, and what comes next.
@@ -97,9 +98,8 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     }
     let slept = row.state == S::Asleep || kind == Some(Kind::Sleep);
     if let Some(shim) = facts.shim {
-        let halts = facts.operation.is_some_and(|o| o.kind == Kind::Sleep && o.step == "stop");
-        if halts && !shim.frozen {
-            return Plan { then: Then::Sleep, ..rest(S::Running) };
+        if let Some(wish) = facts.operation.filter(|_| !shim.frozen).and_then(|o| halting(row, o)) {
+            return Plan { then: Then::Halt(wish), ..rest(S::Running) };
         }
         return rest(match shim.frozen {
             true if slept => S::Asleep,
@@ -124,7 +124,9 @@ pub fn plan(facts: Facts<'_>) -> Plan {
             let state = if stays { row.state } else { S::Stopped };
             return Plan { then, reason: row.reason.clone().filter(|_| state == S::Failed), ..rest(state) };
         }
-        (Some(Kind::Stop), _) if ran => return Plan { wanted: Some(false), ..rest(S::Stopped) },
+        (Some(Kind::Stop), Some(operation)) if ran && !node_ended(operation) => {
+            return Plan { wanted: Some(false), ..rest(S::Stopped) };
+        }
         _ => {}
     }
     match row.state {
@@ -133,6 +135,28 @@ pub fn plan(facts: Facts<'_>) -> Plan {
         _ if row.wanted && row.autostart => Plan { then: Then::Boot, ..rest(S::Stopped) },
         _ => Plan { wanted: Some(false), ..rest(S::Stopped) },
     }
+}
+
+/// Whether a stop was the node's, for its own end.
+fn node_ended(operation: &Operation) -> bool {
+    operation.args["node_ends"] == true
+}
+
+/// What goes on with a halt that was under way and leads where it was to lead.
+fn halting(row: &ContainerRow, operation: &Operation) -> Option<Wish> {
+    if operation.step != "stop" {
+        return None;
+    }
+    let ran = operation.args["was_running"] == true;
+    Some(match operation.kind {
+        Kind::Stop if node_ended(operation) && !(row.wanted && row.autostart) => Wish::Halt,
+        Kind::Stop if !node_ended(operation) => Wish::Operate(container::Operation::Stop),
+        // Its disk was not swapped yet: it runs, or sleeps, as before.
+        Kind::Restore if !ran => Wish::SleepOn,
+        Kind::Stop | Kind::Restart | Kind::Restore => Wish::Operate(container::Operation::Restart),
+        Kind::Sleep => Wish::SleepOn,
+        Kind::Create | Kind::Start | Kind::Delete => return None,
+    })
 }
 
 /// Containers that have something to do after [`reconcile`].
@@ -178,14 +202,12 @@ async fn settle(node: &Arc<Node>, facts: Facts<'_>, work: &mut Work) -> Result<(
     let plan = plan(facts);
     let id = facts.row.id;
     let transition = Transition {
-        to: plan.state,
-        by: "node",
         reason: plan.reason,
-        console: Vec::new(),
         wanted: plan.wanted,
         started_at_ms: facts.shim.map(|s| s.started_at_ms),
-        // A creation, a deletion or a sleep goes on; its journal entry is overwritten or ended by its driver.
-        ends_operation: !matches!(plan.then, Then::Create | Then::Delete | Then::Sleep),
+        // A creation, a deletion or a halt goes on; its journal entry is overwritten or ended by its driver.
+        ends_operation: !matches!(plan.then, Then::Create | Then::Delete | Then::Halt(_)),
+        ..Transition::to(plan.state, "node")
     };
     let event = node.db(move |store| store.transition(&id, &transition)).await?;
     node.bus.tell_all(event);
@@ -194,17 +216,38 @@ async fn settle(node: &Arc<Node>, facts: Facts<'_>, work: &mut Work) -> Result<(
     if watch.is_some() {
         tracing::info!(container = %id, name = row.name, state = %row.state, "adopted");
     }
-    let first = (plan.then == Then::Sleep).then_some(Wish::SleepOn);
+    // What a driver does first is not queued: its init may end before the queue is heard.
+    let first = match &plan.then {
+        Then::Halt(wish) => Some(wish.clone()),
+        _ => None,
+    };
     node.drive(&row, watch, first);
-    if facts.shim.is_some() && plan.then == Then::Rest && row.effective_settings().limits != Limits::default() {
-        node.enqueue(&id, Wish::Limit, None)?;
-    }
     match plan.then {
-        // What a driver does first is not queued: its init may end before the queue is heard.
-        Then::Rest | Then::Sleep => {}
+        Then::Rest => {
+            if let Some(shim) = facts.shim {
+                renew(node, &row, rebooted(facts.row, shim))?;
+            }
+        }
+        Then::Halt(_) => {}
         Then::Boot => work.boot.push(id),
         Then::Create => node.enqueue(&id, Wish::Create, None)?,
         Then::Delete => node.enqueue(&id, Wish::Delete, None)?,
+    }
+    Ok(())
+}
+
+/// Whether a container was rebooted from inside while no node listened.
+fn rebooted(row: &ContainerRow, shim: &Status) -> bool {
+    let started = clock::iso_ms(i64::try_from(shim.started_at_ms).unwrap_or(i64::MAX));
+    row.started_at.as_ref().is_some_and(|at| *at != started)
+}
+
+/// Brings an adopted container up to what was written down before the node ended and maybe not done.
+fn renew(node: &Arc<Node>, row: &ContainerRow, rebooted: bool) -> Result<(), ApiError> {
+    shares::sync_soon(node, row.id, rebooted);
+    // A reboot made its groups as at its start.
+    if rebooted || row.effective_settings().limits != Limits::default() {
+        node.enqueue(&row.id, Wish::Limit, None)?;
     }
     Ok(())
 }

@@ -16,12 +16,12 @@ use super::driver::{failure, ramdisk_of};
 use super::machine::Tree;
 use super::state::addresses;
 use super::state::containers::ContainerRow;
-use crate::api::container::{
-    ContainerState, ContainerStats, CpuStats, DiskStats, DiskUsage, MemoryStats, NetworkAddress, NetworkCounters,
-    NetworkStats, RamdiskStats, RamdiskUsage,
-};
-use crate::api::history::StatsHistory;
+use crate::api::container::ContainerState;
 use crate::api::server::HostStats;
+use crate::api::stats::{
+    ContainerStats, CpuStats, DiskStats, DiskUsage, MemoryStats, NetworkAddress, NetworkCounters, NetworkStats,
+    RamdiskStats, RamdiskUsage, StatsHistory,
+};
 use crate::api::{ApiError, ContainerId};
 use crate::engine::stats::Usage;
 

@@ -76,10 +76,7 @@ fn replies_are_envelopes_and_lists_are_paged() {
     let node = shared::node();
     // A project of its own: elsewhere other stories make containers between two pages.
     let project = node.project("paged");
-    let make = |name: &str| {
-        Container::from_json(&node, &node.json(&["containers", "create", "--project", &project, "--name", name]))
-    };
-    let (_a, _b) = (make("page-a"), make("page-b"));
+    let (_a, _b) = (node.container_in(&project, "page-a"), node.container_in(&project, "page-b"));
     let path = format!("/api/v1/projects/{project}/containers");
     let first = socket(&node, "GET", &format!("{path}/?limit=1"), None).is(200);
     let page = &first["data"]["pagination"];

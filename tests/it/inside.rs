@@ -1,7 +1,5 @@
 //! A container is a Debian computer: systemd, apt, its own users, network and devices.
 
-use std::time::Duration;
-
 use crate::harness::run::{program, run};
 use crate::harness::{eventually, long, shared};
 use crate::stories;
@@ -19,7 +17,7 @@ stories![
     the_host_cannot_be_touched,
     what_all_containers_share_cannot_be_written,
     files_survive_a_stop,
-    ten_containers_boot_side_by_side,
+    many_containers_boot_side_by_side,
 ];
 
 fn systemd_is_running_without_failed_units() {
@@ -115,7 +113,7 @@ fn names_resolve_and_the_network_is_reached() {
     // Whichever mirror this machine can reach is the one apt inside uses.
     let ran = c.exec("apt-get update -qq 2>&1");
     assert_eq!(ran.code, 0, "{ran:#?}");
-    let address = c.now()["address"].as_str().unwrap().to_owned();
+    let address = c.address();
     assert!(c.says("ip -4 -o addr show 2>/dev/null || cat /proc/net/fib_trie").contains(&address));
 }
 
@@ -123,7 +121,7 @@ fn containers_do_not_reach_each_other() {
     let node = shared::node();
     let (a, b) = (node.container("wall"), node.container("wall"));
     b.says(&crate::proxy::serve(8080, "secret of b"));
-    let address = b.now()["address"].as_str().unwrap().to_owned();
+    let address = b.address();
     let dial = |host: &str| {
         format!("timeout 3 bash -c 'exec 3<>/dev/tcp/{host}/8080; printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3'")
     };
@@ -196,7 +194,7 @@ fn files_survive_a_stop() {
     assert_eq!(c.exec("cat /run/gone").code, 1);
 }
 
-fn ten_containers_boot_side_by_side() {
+fn many_containers_boot_side_by_side() {
     let node = shared::node();
     let count = if long() { 20 } else { 6 };
     let containers: Vec<_> = std::thread::scope(|scope| {
@@ -206,7 +204,6 @@ fn ten_containers_boot_side_by_side() {
     for c in &containers {
         assert_eq!(c.says("hostname"), c.name);
     }
-    std::thread::sleep(Duration::from_millis(100));
     for c in &containers {
         assert_eq!(c.booted(), "running", "{}", c.name);
     }

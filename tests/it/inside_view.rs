@@ -2,14 +2,14 @@
 //! granted, its ramdisk, and its shells as sessions.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::web::socket;
-use crate::harness::{Container, Node, Plan, eventually, shared};
+use crate::harness::{Container, Node, Plan, eventually, host, shared};
 use crate::stories;
 
 stories![
@@ -24,15 +24,6 @@ stories![
     a_project_shares_a_ramdisk,
     a_container_without_a_ramdisk_has_none,
 ];
-
-/// A container's group of a controller.
-fn cgroup(c: &Container<'_>, controller: &str) -> (PathBuf, bool) {
-    let v1 = Path::new("/sys/fs/cgroup").join(controller);
-    let (root, is_v1) = if v1.is_dir() { (v1, true) } else { ("/sys/fs/cgroup".into(), false) };
-    let nodes = fs::read_dir(&root).unwrap().flatten().map(|e| e.path().join(&c.id));
-    let found = nodes.into_iter().find(|dir| dir.is_dir());
-    (found.unwrap_or_else(|| panic!("no {controller} group of {}", c.id)), is_v1)
-}
 
 /// MemTotal inside, in bytes.
 fn total(c: &Container<'_>) -> u64 {
@@ -62,21 +53,25 @@ fn memory_and_cpus_are_those_of_the_limits() {
 
 /// The lxcfs of a node.
 fn lxcfs(node: &Node) -> Option<i32> {
-    let at = node.run_dir().join("lxcfs").display().to_string();
-    let numbers = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-    numbers.into_iter().find(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.starts_with(b"/usr/bin/lxcfs\0") && line.ends_with(format!("\0{at}\0").as_bytes())
-    })
+    let at = format!("\0{}\0", node.run_dir().join("lxcfs").display());
+    let ours = |pid: &u32| {
+        let line = host::command_line(*pid);
+        line.starts_with(b"/usr/bin/lxcfs\0") && line.ends_with(at.as_bytes())
+    };
+    host::pids().find(ours).map(u32::cast_signed)
 }
 
 fn a_dead_lxcfs_is_replaced_in_running_containers() {
     let node = Plan::new("lxcfs").start();
     let c = node.container("view");
-    let (dir, v1) = cgroup(&c, "memory");
-    let file = if v1 { "memory.limit_in_bytes" } else { "memory.max" };
-    fs::write(dir.join(file), (200u64 << 20).to_string()).unwrap();
+    node.cowl(&["containers", "set", &c.id, "--memory", "200M"]).ok();
     assert_eq!(total(&c), 200 << 20);
+    let shown_again = || {
+        eventually("its files in the container", 30, || {
+            let seen = c.exec("grep MemTotal: /proc/meminfo").stdout;
+            seen.contains(&format!(" {} kB", 200 * 1024)).then_some(())
+        });
+    };
     let first = lxcfs(&node).expect("the node has an lxcfs");
     // It outlives the node.
     node.signal(Signal::SIGKILL);
@@ -85,10 +80,7 @@ fn a_dead_lxcfs_is_replaced_in_running_containers() {
     // And is replaced when it dies, while the node watches …
     kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
     eventually("another lxcfs", 30, || lxcfs(&node).filter(|pid| *pid != first));
-    eventually("its files in the container", 30, || {
-        let seen = c.exec("grep MemTotal: /proc/meminfo").stdout;
-        seen.contains(&format!(" {} kB", 200 * 1024)).then_some(())
-    });
+    shown_again();
     assert_eq!(
         c.says(
             "cat /proc/uptime /proc/stat /proc/cpuinfo /sys/devices/system/cpu/online | wc -l | grep -v ^0$ | wc -l"
@@ -100,10 +92,7 @@ fn a_dead_lxcfs_is_replaced_in_running_containers() {
     let second = lxcfs(&node).expect("it lives on");
     kill(Pid::from_raw(second), Signal::SIGKILL).unwrap();
     node.launch();
-    eventually("its files in the container", 30, || {
-        let seen = c.exec("grep MemTotal: /proc/meminfo").stdout;
-        seen.contains(&format!(" {} kB", 200 * 1024)).then_some(())
-    });
+    shown_again();
 }
 
 fn memory_is_merged_only_where_it_was_asked_for() {
@@ -126,10 +115,6 @@ fn fuse_and_tun_work_inside() {
     c.says("ip tuntap add dev tun9 mode tun && ip link set tun9 up && ip -o link show tun9 && ip link del tun9");
 }
 
-fn change(c: &Container<'_>, body: &Value) -> Value {
-    socket(c.node, "PATCH", &format!("/api/v1/containers/{}", c.id), Some(&body.to_string())).is(200)["data"].clone()
-}
-
 fn restart(c: &Container<'_>) {
     c.node.cowl(&["containers", "stop", &c.id]).ok();
     c.node.cowl(&["containers", "start", &c.id]).ok();
@@ -139,7 +124,7 @@ fn devices_are_granted_by_word_at_the_next_start() {
     let node = shared::node();
     let c = node.container("grants");
     assert_eq!(c.says("cd /dev; ls -d fuse net/tun kvm 2>/dev/null; true"), "fuse\nnet/tun");
-    let changed = change(&c, &json!({ "settings": { "devices": ["tun", "kvm"] } }));
+    let changed = c.change(&json!({ "settings": { "devices": ["tun", "kvm"] } }));
     let kinds: Vec<&str> = changed["warnings"].as_array().unwrap().iter().filter_map(|w| w["type"].as_str()).collect();
     assert!(kinds.contains(&"needs_restart"), "{changed}");
     let host_has_kvm = Path::new("/dev/kvm").exists();
@@ -239,7 +224,7 @@ fn a_ramdisk_survives_stops_reboots_and_the_node() {
     assert_eq!((&ramdisk["scope"], &ramdisk["shared_pool_maximum"]), (&json!("container"), &json!(512 << 20)));
     assert!(ramdisk["usage"]["private"].as_u64().unwrap() >= 5_000_000, "{ramdisk}");
     // Another size, a full one, and none of it in a snapshot.
-    let changed = change(&c, &json!({ "settings": { "limits": { "ramdisk": "16M" } } }));
+    let changed = c.change(&json!({ "settings": { "limits": { "ramdisk": "16M" } } }));
     assert!(changed["warnings"].to_string().contains("needs_restart"), "{changed}");
     restart(&c);
     assert_ne!(c.exec("head -c 20000000 /dev/zero > /ramdisk/more").code, 0, "it has no bound");
@@ -258,7 +243,7 @@ fn a_project_shares_a_ramdisk() {
     let node = shared::node();
     let (a, b, other) = (node.container("share"), node.container("share"), node.container("share"));
     for c in [&a, &b] {
-        change(c, &json!({ "ramdisk_scope": "project" }));
+        c.change(&json!({ "ramdisk_scope": "project" }));
         restart(c);
     }
     a.says("echo hello > /ramdisk/project/note; echo mine > /ramdisk/own");
@@ -270,11 +255,11 @@ fn a_project_shares_a_ramdisk() {
 fn a_container_without_a_ramdisk_has_none() {
     let node = shared::node();
     let c = node.container("bare");
-    change(&c, &json!({ "ramdisk": false }));
+    c.change(&json!({ "ramdisk": false }));
     restart(&c);
     assert_eq!(c.exec("findmnt /ramdisk").code, 1);
     // A link there is not followed.
-    change(&c, &json!({ "ramdisk": true }));
+    c.change(&json!({ "ramdisk": true }));
     c.says("rm -rf /ramdisk; ln -s /etc /ramdisk");
     restart(&c);
     assert_eq!(c.exec("findmnt /etc").code, 1);

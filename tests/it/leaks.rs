@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::harness::Plan;
 use crate::harness::run::{program, run};
-use crate::network_world::tag;
+use crate::harness::{Plan, host};
 use crate::stories;
 
 stories![every_kind_of_leftover_is_found_and_fixed];
@@ -19,10 +18,41 @@ fn sh(line: &str) -> String {
     run(program("sh").args(["-ec", line])).ok().trim().to_owned()
 }
 
-fn cgroups(tag: &str) -> Vec<PathBuf> {
-    let root = Path::new("/sys/fs/cgroup");
-    let hierarchies = fs::read_dir(root).unwrap().flatten().map(|e| e.path()).chain([root.to_owned()]);
-    hierarchies.map(|h| h.join(format!("cowl-{tag}"))).filter(|g| g.exists()).collect()
+/// A mark of ids that no node holds; not left on the machine when the story fails.
+struct Lease(PathBuf);
+
+impl Lease {
+    fn leave() -> Self {
+        // Far from where any node of a test takes its ids.
+        let number = 0x7f00_0000 + (std::process::id() % 64) * 0x2_0000;
+        let lease = Self(Path::new("/run/cowl-ids").join(format!("{number:08x}")));
+        fs::write(&lease.0, "").unwrap();
+        lease
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // Mostly it was removed, for that is what is told here.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A cable that no container has; not left on the machine when the story fails.
+struct Cable(String);
+
+impl Cable {
+    fn leave(near: String, far: &str) -> Self {
+        sh(&format!("ip link add {near} type veth peer name {far}"));
+        Self(near)
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        // As with a lease.
+        run(program("ip").args(["link", "delete", &self.0]));
+    }
 }
 
 fn every_kind_of_leftover_is_found_and_fixed() {
@@ -46,14 +76,14 @@ fn every_kind_of_leftover_is_found_and_fixed() {
     };
     assert!(kinds(&look(&[]).1).is_empty(), "a healthy node leaks: {}", look(&[]).1);
 
-    let (tag, run_dir, state) = (tag(&node), node.run_dir(), node.state_dir());
+    let (tag, run_dir, state) = (node.tag(), node.run_dir(), node.state_dir());
     let short = &DEAD[..8];
     let pool = state.join("pool");
     let (run_dir, pool_at, state_at) = (run_dir.display(), pool.display(), state.display());
     sh(&format!("mkdir -p {run_dir}/{DEAD}/sub && mount -t tmpfs none {run_dir}/{DEAD}/sub"));
     sh(&format!("touch -d '1 hour ago' {run_dir}/{DEAD}"));
-    sh(&format!("ip link add cw{tag}{short} type veth peer name cp{tag}{short}"));
-    for group in cgroups(&tag) {
+    let _cable = Cable::leave(format!("cw{tag}{short}"), &format!("cp{tag}{short}"));
+    for group in host::groups_of_node(&tag) {
         fs::create_dir(group.join(DEAD)).unwrap();
     }
     sh(&format!("btrfs -q subvolume create {pool_at}/containers/{DEAD}"));
@@ -62,16 +92,14 @@ fn every_kind_of_leftover_is_found_and_fixed() {
     sh(&format!("nft add element inet cowl_{tag} blocked '{{ cw{tag}{short} }}'"));
     sh(&format!("truncate -s 1M {state_at}/left.img"));
     let device = sh(&format!("losetup --find --show {state_at}/left.img"));
-    // Far from where any node of a test takes its ids.
-    let lease = Path::new("/run/cowl-ids").join(format!("{:08x}", 0x7f00_0000 + (std::process::id() % 64) * 0x2_0000));
-    fs::write(&lease, "").unwrap();
+    let lease = Lease::leave();
 
     let (code, found) = look(&[]);
     assert_eq!(code, 1);
     let wanted = ["cgroup", "firewall", "interface", "loop_device", "mount", "run_directory", "subvolume", "subvolume"];
     assert_eq!(kinds(&found), wanted, "{found}");
     let text = found.to_string();
-    assert!(text.contains(&lease.display().to_string()) && text.contains(&device), "{text}");
+    assert!(text.contains(&lease.0.display().to_string()) && text.contains(&device), "{text}");
     for innocent in [&running.id, &stopped.id] {
         assert!(!text.contains(innocent.as_str()) && !text.contains(&format!("{tag}{}", &innocent[..8])), "{text}");
     }
@@ -81,7 +109,7 @@ fn every_kind_of_leftover_is_found_and_fixed() {
         assert_eq!(leak["fixed"], true, "{leak}");
     }
     assert!(kinds(&look(&[]).1).is_empty(), "{}", look(&[]).1);
-    assert!(!lease.exists() && !run(program("losetup").arg(&device)).stdout.contains("left.img"));
+    assert!(!lease.0.exists() && !run(program("losetup").arg(&device)).stdout.contains("left.img"));
     fs::remove_file(state.join("left.img")).unwrap();
 
     // Whoever lives was left alone.

@@ -1,14 +1,13 @@
 //! States and moves: pausing, last words, a start of the box, a storm of requests.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::web::socket;
-use crate::harness::{Container, Node, Plan, eventually, shared};
+use crate::harness::{Container, Node, Plan, eventually, host, shared};
 use crate::stories;
-use crate::survival::pids;
 
 stories![
     a_paused_container_stands_still_and_says_so_at_once,
@@ -17,28 +16,18 @@ stories![
     a_storm_of_requests_ends_as_the_kernel_says,
 ];
 
-/// A container's control groups in a mounted hierarchy.
-fn groups(mount: &str, id: &str) -> Option<PathBuf> {
-    let nodes = std::fs::read_dir(mount).ok()?.flatten().map(|e| e.path().join(id));
-    nodes.into_iter().find(|dir| dir.is_dir())
-}
-
 /// Whether the kernel says that a container is frozen, on v1 or v2.
-pub fn is_frozen(id: &str) -> bool {
-    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
-    if let Some(dir) = groups("/sys/fs/cgroup/freezer", id) {
-        return read(dir.join("freezer.state")).trim() == "FROZEN";
-    }
-    groups("/sys/fs/cgroup", id).is_some_and(|dir| read(dir.join("cgroup.events")).contains("frozen 1"))
+pub fn is_frozen(c: &Container<'_>) -> bool {
+    c.group_texts("freezer.state").iter().any(|text| text.trim() == "FROZEN")
+        || c.group_texts("cgroup.events").iter().any(|text| text.contains("frozen 1"))
 }
 
 fn a_paused_container_stands_still_and_says_so_at_once() {
     let node = shared::node();
     let c = node.container("pause");
-    let born = "awk '{print $22}' /proc/1/stat";
-    let before = c.says(born);
+    let before = c.born();
     assert_eq!(node.json(&["containers", "pause", &c.id])["status"], "paused");
-    assert!(is_frozen(&c.id));
+    assert!(is_frozen(&c));
     let reply = c.curl("terminal-1", "/api/v1/terminal/sessions", &[]);
     assert_eq!(reply.status, 503, "{reply:#?}");
     let stats = node.json(&["containers", "stats", &c.id]);
@@ -50,8 +39,8 @@ fn a_paused_container_stands_still_and_says_so_at_once() {
     }
     assert_eq!(node.json(&["containers", "pause", &c.id])["status"], "paused");
     assert_eq!(node.json(&["containers", "resume", &c.id])["status"], "running");
-    assert!(!is_frozen(&c.id));
-    assert_eq!(c.says(born), before);
+    assert!(!is_frozen(&c));
+    assert_eq!(c.born(), before);
     node.cowl(&["containers", "pause", &c.id]).ok();
     assert_eq!(node.json(&["containers", "stop", "--force", &c.id])["status"], "stopped");
     assert!(!node.run_dir().join(&c.id).exists());
@@ -62,8 +51,7 @@ fn a_crash_keeps_the_last_words() {
     let c = node.container("words");
     c.booted();
     c.says("printf 'the \\033[31mvery\\033[0m last words\\n' > /dev/console");
-    let (_, init) = pids(&node.run_dir(), &c.id);
-    kill(Pid::from_raw(init), Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(c.init().cast_signed()), Signal::SIGKILL).unwrap();
     c.becomes("failed");
     let logs = socket(&node, "GET", &format!("/api/v1/containers/{}/status-logs?limit=1", c.id), None).is(200);
     let console = logs["data"]["logs"][0]["metadata"]["console"].as_array().cloned().unwrap_or_default();
@@ -132,13 +120,13 @@ fn as_the_kernel_says(node: &Node, c: &Container<'_>) {
     let dir = node.run_dir().join(&c.id);
     match state.as_str().unwrap_or_default() {
         "running" => {
-            let (_, init) = pids(&node.run_dir(), &c.id);
-            assert!(Path::new(&format!("/proc/{init}")).exists() && !is_frozen(&c.id));
+            assert!(Path::new(&format!("/proc/{}", c.init())).exists() && !is_frozen(c));
             assert_eq!(c.curl("terminal-1", "/api/v1/terminal/sessions", &[]).status, 200);
         }
-        "paused" => assert!(is_frozen(&c.id)),
+        "paused" => assert!(is_frozen(c)),
         "stopped" | "asleep" => {
-            assert!(!dir.exists() && groups("/sys/fs/cgroup/freezer", &c.id).is_none(), "something of it is left");
+            let groups = host::groups(&node.tag(), &c.id);
+            assert!(!dir.exists() && groups.is_empty(), "something of it is left: {groups:?}");
         }
         _ => panic!("no state to rest in: {state}"),
     }

@@ -26,7 +26,6 @@ mod limits;
 mod nesting;
 mod network;
 mod network_raw;
-mod network_world;
 mod proxy;
 mod shares;
 mod sleep;

@@ -5,27 +5,18 @@
 
 use std::path::Path;
 
-use crate::harness::{Container, Story, eventually, long, shared};
+use crate::harness::{Container, eventually, shared};
+use crate::stories;
 
-macro_rules! story {
-    ($name:ident) => {
-        Story::new(concat!(module_path!(), "::", stringify!($name)), $name)
-    };
-}
-
-/// The stories of this file; the long ones when they were asked for.
-pub fn all() -> Vec<Story> {
-    let mut all = vec![story!(user_namespaces_nest), story!(services_run_on_demand)];
-    if long() {
-        all.extend([
-            story!(podman_runs_containers),
-            story!(docker_runs_and_builds_containers),
-            story!(apt_full_upgrade_leaves_a_running_system),
-            story!(a_desktop_starts),
-        ]);
-    }
-    all
-}
+stories![
+    user_namespaces_nest,
+    services_run_on_demand;
+    long:
+    podman_runs_containers,
+    docker_runs_and_builds_containers,
+    apt_full_upgrade_leaves_a_running_system,
+    a_desktop_starts,
+];
 
 /// Whether controllers are on v1 here, so that none can be delegated.
 fn hybrid() -> bool {

@@ -3,9 +3,10 @@
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::harness::run::{program, run};
 use crate::harness::web::socket;
+use crate::harness::world::{Attempt, World, dials, host_reaches};
 use crate::harness::{Container, Node, Plan, eventually, shared};
-use crate::network_world::{Attempt, World, address, dials, host_reaches};
 use crate::stories;
 
 stories![
@@ -85,12 +86,7 @@ fn rules_outlive_a_restart_a_restore_and_the_node() {
     assert_eq!((&listed["rule_count"], &listed["egress"][0]["destination_port"]), (&json!(1), &json!("80")));
     let id = c.id.clone();
     drop(c);
-    let table = crate::harness::run::run(crate::harness::run::program("nft").args([
-        "list",
-        "table",
-        "inet",
-        &format!("cowl_{}", crate::network_world::tag(&node)),
-    ]));
+    let table = run(program("nft").args(["list", "table", "inet", &format!("cowl_{}", node.tag())]));
     assert!(!table.ok().contains(&id[..8]), "chains outlive their container");
 }
 
@@ -109,7 +105,7 @@ fn rules_decide_who_comes_in_but_not_about_urls() {
     let node = shared::node();
     let world = World::new();
     let c = served(&node, "in", &[8080]);
-    let own = address(&c);
+    let own = c.address();
     let outside = || world.reaches(format!("{own}:8080").parse().unwrap());
     let by_url = || c.curl("http-8080", "/", &[]).status == 200;
     // Untouched: the host may, the network outside may not.
@@ -130,13 +126,13 @@ fn a_neighbour_gets_in_only_where_a_rule_names_it() {
     let node = shared::node();
     let b = served(&node, "target", &[8080, 8081]);
     let (a, x) = (node.container("friend"), node.container("stranger"));
-    let to = address(&b);
+    let to = b.address();
     let closed = |c: &Container<'_>, port| assert_eq!(dials(c, &to, port), Attempt::Silence, "{} to {port}", c.name);
     closed(&a, 8080);
     // "From anywhere" is not meant for neighbours.
     b.cowl(&["firewall", "allow", "ingress", "tcp/8080"]).ok();
     closed(&a, 8080);
-    b.cowl(&["firewall", "allow", "ingress", "tcp/8080", "--from", &address(&a)]).ok();
+    b.cowl(&["firewall", "allow", "ingress", "tcp/8080", "--from", &a.address()]).ok();
     assert_eq!(dials(&a, &to, 8080), Attempt::Connected);
     closed(&a, 8081);
     closed(&x, 8080);
@@ -160,7 +156,7 @@ fn a_blocked_container_sends_nothing_and_still_serves() {
         assert_eq!(dials(&c, &to, 80), Attempt::Refused, "{when}");
         assert_eq!(dials(&c, "169.254.1.1", 443), Attempt::Refused, "{when}");
         assert_eq!(c.curl("http-8080", "/", &[]).status, 200, "{when}");
-        assert!(host_reaches(&address(&c), 8080), "{when}");
+        assert!(host_reaches(&c.address(), 8080), "{when}");
     };
     assert!(resolves());
     let set = node.json(&["network", "set", "block", "-c", &c.id]);
@@ -308,10 +304,10 @@ fn names_of_containers_resolve_for_the_host() {
     let label = c.name.to_lowercase().replace('_', "-");
     let octets = |text: String| text.parse::<std::net::Ipv4Addr>().unwrap().octets().to_vec();
     let name = format!("{label}.tests.cowl.internal");
-    assert_eq!(asks(&server, &name, 1), (0, vec![octets(address(&c))]));
+    assert_eq!(asks(&server, &name, 1), (0, vec![octets(c.address())]));
     // And the address leads there.
     c.says(&crate::proxy::serve(8080, "named"));
-    eventually("the server inside", 20, || host_reaches(&address(&c), 8080).then_some(()));
+    eventually("the server inside", 20, || host_reaches(&c.address(), 8080).then_some(()));
     let url = asks(&server, &c.host("terminal-1"), 1);
     assert_eq!(url, (0, vec![vec![127, 0, 0, 1]]));
     assert_eq!(asks(&server, "nobody.tests.cowl.internal", 1).0, 3, "NXDOMAIN");

@@ -5,8 +5,8 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use crate::harness::run::{program, run};
-use crate::harness::{Container, Plan, shared};
-use crate::network_world::{Attempt, World, address, counted, dials, heard, host_reaches, tag};
+use crate::harness::world::{Attempt, World, counted, dials, heard, host_reaches};
+use crate::harness::{Container, Plan, eventually, shared};
 use crate::stories;
 
 stories![
@@ -58,7 +58,7 @@ fn no_packet_leaves_with_a_source_that_is_not_its_senders() {
     let node = Plan::new("spoof").env("COWL_IPV6", "on").start();
     let world = World::new();
     let (c, other) = (node.container("liar"), node.container("victim"));
-    let (own, theirs) = (address(&c), address(&other));
+    let (own, theirs) = (c.address(), other.address());
     let six = |c: &Container<'_>| c.now()["address6"].as_str().unwrap().to_owned();
     let (own6, theirs6) = (six(&c), six(&other));
     let (four_at, six_at) = (world.udp(world.address.into()), world.udp(world.address6.into()));
@@ -81,12 +81,19 @@ fn no_packet_leaves_with_a_source_that_is_not_its_senders() {
     // The kernel inside may keep some to itself; those that came to the host were counted.
     assert!(counted(&node, "spoofed") >= before + 6, "{said}");
     // A neighbour hears neither lie nor truth.
-    other.says("setsid perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalPort => 7777, Proto => \"udp\"); $s->recv($d, 99); print $d' >/run/heard 2>&1 </dev/null & sleep 0.3");
+    other.says("setsid perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalPort => 7777, Proto => \"udp\"); $s->recv($d, 99); print $d' >/run/heard 2>&1 </dev/null &");
+    eventually("the neighbour's ear", 20, || (other.exec("grep -q ':1E61 ' /proc/net/udp").code == 0).then_some(()));
     attack(
         &c,
         &format!("udp4('{own}', 999, '{theirs}', 7777, 'truth'); udp4('169.254.1.1', 53, '{theirs}', 7777, 'lie');"),
     );
-    assert_eq!(other.says("sleep 0.3; cat /run/heard"), "");
+    // Its ear works: of all that was sent, what it says itself is the first it hears.
+    other.says(
+        "sleep 0.3; perl -MSocket -e 'socket(S,2,2,0); send(S,\"own\",0,sockaddr_in(7777,inet_aton(\"127.0.0.1\")))'",
+    );
+    let heard =
+        eventually("the neighbour to hear", 20, || Some(other.says("cat /run/heard")).filter(|h| !h.is_empty()));
+    assert_eq!(heard, "own");
 }
 
 fn neighbours(veth: &str) -> Vec<String> {
@@ -99,9 +106,9 @@ fn what_is_said_about_others_addresses_is_not_heard() {
     let node = Plan::new("layer2").env("COWL_IPV6", "on").start();
     let (c, other) = (node.container("liar"), node.container("victim"));
     other.says(&crate::proxy::serve(8080, "victim"));
-    let (own, theirs) = (address(&c), address(&other));
+    let (own, theirs) = (c.address(), other.address());
     let own6 = c.now()["address6"].as_str().unwrap().to_owned();
-    let veth = format!("cw{}{}", tag(&node), &c.id[..8]);
+    let veth = c.veth();
     let routes = || run(program("ip").args(["-6", "route", "show", "table", "all"])).ok().to_owned();
     let addresses = || run(program("ip").args(["-o", "addr", "show", "dev", &veth])).ok().to_owned();
     // Everybody has spoken once.
@@ -168,7 +175,7 @@ fn nothing_of_the_host_but_the_nodes_doors_is_reached() {
     addresses.sort();
     addresses.dedup();
     assert!(addresses.contains(&"169.254.1.1".to_owned()) && addresses.contains(&world.host.to_string()));
-    let own = address(&c);
+    let own = c.address();
     let mut script = String::new();
     for to in addresses.iter().map(String::as_str).chain(["255.255.255.255", "224.0.0.251"]) {
         for from in [own.as_str(), "0.0.0.0"] {
@@ -199,7 +206,7 @@ fn one_container_cannot_fill_the_hosts_connection_table() {
     let world = World::new();
     world.serves(80);
     let (c, other) = (node.container("flood"), node.container("calm"));
-    let own = address(&c);
+    let own = c.address();
     let (to, sink) = (world.address, world.udp(world.address.into()));
     let port = sink.local_addr().unwrap().port();
     let script = format!("for my $p (1024 .. 20000) {{ udp4('{own}', $p, '{to}', {port}, 'x'); }}");

@@ -18,12 +18,17 @@ stories![
 
 /// A shell command that starts a web server inside; it tells each visitor `body`, then the head it got.
 pub fn serve(port: u16, body: &str) -> String {
+    format!("setsid {} >/dev/null 2>&1 </dev/null & sleep 0.3", server(port, body))
+}
+
+/// The same as a command that runs for as long as it serves.
+pub fn server(port: u16, body: &str) -> String {
     let program = format!(
         "use IO::Socket::INET; $s = IO::Socket::INET->new(LocalPort => {port}, Listen => 20, ReuseAddr => 1) or die; \
          while ($c = $s->accept) {{ $h = \"\"; while (<$c>) {{ last if /^\\r?$/; $h .= $_ }} \
          $t = \"{body}\\n$h\"; print $c \"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: \" . length($t) . \"\\r\\n\\r\\n$t\"; close $c }}"
     );
-    format!("setsid perl -e '{program}' >/dev/null 2>&1 </dev/null & sleep 0.3")
+    format!("perl -e '{program}'")
 }
 
 fn served<'a>(node: &'a crate::harness::Node, name: &str) -> Container<'a> {

@@ -69,11 +69,7 @@ fn a_projects_share_reaches_all_its_containers_and_survives_restarts() {
     let node = shared::node();
     // A project of its own: other stories' containers are not to see this.
     let project = node.json(&["projects", "create", "--alias", "readers"])["id"].as_str().unwrap().to_owned();
-    let reader = |name: &str| {
-        let made = node.json(&["containers", "create", "--project", &project, "--name", name]);
-        Container::from_json(&node, &made)
-    };
-    let (a, b) = (reader("lib-a"), reader("lib-b"));
+    let (a, b) = (node.container_in(&project, "lib-a"), node.container_in(&project, "lib-b"));
     a.says("mkdir -p /srv/lib && echo book > /srv/lib/book");
     a.cowl(&["storage", "create", "/srv/lib", "--to-project", &project, "--alias", "library"]).ok();
     assert_eq!(b.says("cat /hoody/shares/library/book"), "book");

@@ -5,14 +5,14 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::node::DOMAIN;
 use crate::harness::screen::Screen;
-use crate::harness::web::{Web, socket};
+use crate::harness::web::Web;
 use crate::harness::{Container, Plan, eventually, shared};
 use crate::life::is_frozen;
-use crate::proxy::serve;
+use crate::proxy::server;
 use crate::stories;
 
 stories![
@@ -30,8 +30,8 @@ stories![
 /// Sets how a container sleeps.
 #[track_caller]
 fn sleeps(c: &Container<'_>, how: &str) {
-    let body = format!(r#"{{"settings":{{"sleep":{how}}}}}"#);
-    socket(c.node, "PATCH", &format!("/api/v1/containers/{}", c.id), Some(&body)).is(200);
+    let how: Value = serde_json::from_str(how).unwrap();
+    c.change(&json!({ "settings": { "sleep": how } }));
 }
 
 #[track_caller]
@@ -49,7 +49,7 @@ fn moves(c: &Container<'_>) -> Vec<String> {
 
 /// Installs a web server as a service that starts with the machine.
 fn web(c: &Container<'_>) {
-    let program = serve(8080, "as ever").replace("setsid ", "").replace(" >/dev/null 2>&1 </dev/null & sleep 0.3", "");
+    let program = server(8080, "as ever");
     let file = c.node.dir.join(format!("web-{}", c.id));
     std::fs::write(&file, format!("#!/bin/sh\nexec {program}\n")).unwrap();
     c.cowl(&["files", "put", file.to_str().unwrap(), "/usr/local/bin/web"]).ok();
@@ -125,13 +125,13 @@ fn frozen_sleep_keeps_processes_and_memory() {
     let born = "cat /run/kept; pgrep -f 'sleep 5432[1]'; awk '{print $22}' /proc/1/stat";
     let before = c.says(born);
     put_to_sleep(&c);
-    assert!(is_frozen(&c.id));
+    assert!(is_frozen(&c));
     let shell = std::thread::scope(|scope| {
         let asks: Vec<_> = (0..5).map(|_| scope.spawn(|| c.says(born))).collect();
         asks.into_iter().map(|a| a.join().unwrap()).collect::<Vec<_>>()
     });
     assert!(shell.iter().all(|said| *said == before), "{before:?} {shell:?}");
-    assert!(!is_frozen(&c.id));
+    assert!(!is_frozen(&c));
     assert_eq!(moves(&c)[..2], ["running request", "asleep api"]);
     // Restarting one that is frozen is a boot.
     put_to_sleep(&c);
@@ -213,7 +213,7 @@ fn sleepers_outlive_the_node_and_wake_afterwards() {
     node.signal(Signal::SIGKILL);
     node.launch();
     assert_eq!((halted.status().as_str(), frozen.status().as_str()), ("asleep", "asleep"));
-    assert!(is_frozen(&frozen.id));
+    assert!(is_frozen(&frozen));
     assert_eq!(halted.curl("terminal-1", "/api/v1/terminal/sessions", &[]).status, 200);
     assert_eq!(frozen.says("cat /run/kept"), "kept");
     put_to_sleep(&halted);

@@ -4,8 +4,7 @@
 set -u
 export DEBIAN_FRONTEND=noninteractive
 out=/root/judges
-mkdir -p $out
-cd $out
+mkdir -p $out && cd $out || exit 1
 # What the shell says of programs that end by a signal is not a count.
 exec 2>errors.txt
 

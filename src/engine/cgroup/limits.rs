@@ -13,7 +13,8 @@
 //! | `io_read`, `io_write` | `io.max` of the pool's disks | `blkio.throttle.*`; direct writes only |
 //!
 //! The groups written here are never delegated, so nothing inside can lift a limit. What cannot
-//! hold on this host is told as a [`Shortfall`]; it never fails a start.
+//! hold on this host is told as a [`Shortfall`]; it never fails a start. Cores and the disk, which
+//! need more than a line in a file, are in [`cores`] and [`io`].
 //!
 //! **Defaults.** Where nothing is set, two limits hold all the same, for a machine of containers
 //! must survive any one of them:
@@ -27,13 +28,15 @@
 //! that is not enough, the old limit stays and the shortfall says so: a change of a setting kills
 //! nothing (v2 would). The new limit holds from the next start, or when it is set again.
 
+mod cores;
+mod io;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Cgroups, make_dir};
+use super::Cgroups;
 use crate::api::ContainerId;
 use crate::api::settings::{self, Limits, Size};
-use crate::engine::sys::btrfs;
 
 /// Tasks of a container without a limit of its own.
 pub const PIDS_DEFAULT: u32 = 16_384;
@@ -92,24 +95,6 @@ fn pids_default() -> u32 {
     PIDS_DEFAULT.min(half).max(settings::PIDS_MIN)
 }
 
-/// Numbers (`MAJOR:MINOR`) of the whole disks that a btrfs lies on, for limits of I/O.
-pub fn disks_below(path: &Path) -> Vec<String> {
-    let Ok(uuid) = btrfs::file_system(path) else { return Vec::new() };
-    let Ok(entries) = fs::read_dir(Path::new("/sys/fs/btrfs").join(uuid).join("devices")) else { return Vec::new() };
-    let mut disks: Vec<String> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let device = entry.path().canonicalize().ok()?;
-            // Partitions cannot be limited, their disks can.
-            let whole = if device.join("partition").exists() { device.parent()?.to_owned() } else { device };
-            Some(fs::read_to_string(whole.join("dev")).ok()?.trim().to_owned())
-        })
-        .collect();
-    disks.sort();
-    disks.dedup();
-    disks
-}
-
 /// Writing into one group, with the shortfalls gathered.
 struct Pen {
     short: Vec<Shortfall>,
@@ -152,22 +137,37 @@ impl Cgroups {
         Some((self.container_dir(self.v2().ok()?, id), false))
     }
 
-    /// Makes a container's limits hold, as far as this host can. `pool` is a path on the file system
-    /// whose I/O is limited.
+    /// Makes a container's limits hold, as far as this host can, and has them seen inside. `pool` is a
+    /// path on the file system whose I/O is limited.
     pub fn limit(&self, id: &ContainerId, limits: &Limits, pool: &Path, groups: Groups) -> Vec<Shortfall> {
         let mut pen = Pen { short: Vec::new(), groups };
         self.limit_cpu(id, limits, &mut pen);
         self.limit_cores(id, limits, &mut pen);
         self.limit_memory(id, limits, &mut pen);
-        let pids = limits.pids.unwrap_or_else(pids_default).to_string();
-        let (unlimited, file) = (limits.pids.is_none(), self.seat(id, "pids").map(|(dir, _)| dir.join("pids.max")));
-        match file.filter(|f| f.exists()) {
-            Some(file) => pen.put("pids", Some(file), Some(pids), "max"),
-            None if unlimited => {}
-            None => pen.put("pids", None, Some(pids), "max"),
-        }
+        self.limit_tasks(id, limits, &mut pen);
         self.limit_io(id, limits, pool, &mut pen);
+        self.show_limits_inside(id);
         pen.short
+    }
+
+    /// Repeats a container's v2 limits in its `payload`, where its systemd, lxcfs and programs that
+    /// size themselves by their cgroup look for them. They stay unwritable inside.
+    fn show_limits_inside(&self, id: &ContainerId) {
+        let Ok(h) = self.v2() else { return };
+        let dir = self.container_dir(h, id);
+        for file in ["cpu.max", "memory.max", "memory.high", "memory.swap.max", "pids.max"] {
+            if let Ok(limit) = fs::read_to_string(dir.join(file)) {
+                // The group above enforces it anyway.
+                let _ = fs::write(dir.join("payload").join(file), limit.trim());
+            }
+        }
+    }
+
+    fn limit_tasks(&self, id: &ContainerId, limits: &Limits, pen: &mut Pen) {
+        let file = self.seat(id, "pids").map(|(dir, _)| dir.join("pids.max")).filter(|f| f.exists());
+        // Nobody asked for the default: a host without the file falls short only of what is set.
+        let most = limits.pids.or_else(|| file.is_some().then(pids_default));
+        pen.put("pids", file, most.map(|n| n.to_string()), "max");
     }
 
     fn limit_cpu(&self, id: &ContainerId, limits: &Limits, pen: &mut Pen) {
@@ -180,76 +180,6 @@ impl Cgroups {
         } else {
             pen.put("cpu", Some(dir.join("cpu.max")), quota.map(|q| format!("{q} 100000")), "max 100000");
             pen.put("cpu_weight", Some(dir.join("cpu.weight")), limits.cpu_weight.map(|w| w.to_string()), "100");
-        }
-    }
-
-    fn limit_cores(&self, id: &ContainerId, limits: &Limits, pen: &mut Pen) {
-        let Some((dir, v1)) = self.seat(id, "cpuset") else { return };
-        let of_host = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-        let of_host = of_host.trim();
-        let wanted = limits.cpu_set.as_deref().map(|text| {
-            let online = settings::cores(of_host).unwrap_or_default();
-            let all = settings::cores(text).unwrap_or_default();
-            let some: Vec<String> = all.iter().filter(|c| online.contains(c)).map(ToString::to_string).collect();
-            (some.len() == all.len(), some.join(","))
-        });
-        match &wanted {
-            Some((_, some)) if some.is_empty() => {
-                return pen.short("cpu_set", format!("this host has only the cores {of_host}"));
-            }
-            Some((false, some)) => {
-                pen.short("cpu_set", format!("this host has only the cores {of_host}; {some} is what holds"));
-            }
-            _ => {}
-        }
-        let wanted = wanted.map(|(_, some)| some);
-        if !v1 {
-            return pen.put("cpu_set", Some(dir.join("cpuset.cpus")), wanted, "\n");
-        }
-        // A v1 group starts out without cores and memory, and every group costs each fork a little:
-        // it is made when it is first wanted, also by a quota: lxcfs before 6.0 looks for that at the
-        // path of the cpuset.
-        if (wanted.is_some() || limits.cpu.is_some())
-            && !dir.exists()
-            && let Err(e) = self.make_cpuset(id)
-        {
-            return pen.short("cpu_set", format!("its group cannot be made: {e}"));
-        }
-        if dir.exists() {
-            pen.put("cpu_set", Some(dir.join("cpuset.cpus")), wanted, of_host);
-        }
-    }
-
-    /// Makes a container's v1 cpuset with all that its node's has, and moves all its tasks there.
-    fn make_cpuset(&self, id: &ContainerId) -> crate::engine::Result<()> {
-        use crate::engine::error::Context;
-        let Some(h) = self.hierarchies.iter().find(|h| h.has("cpuset")) else { return Ok(()) };
-        let (node, own) = (self.node_dir(h), self.container_dir(h, id));
-        for (parent, dir) in [(&h.mount, &node), (&node, &own)] {
-            make_dir(dir)?;
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                let (from, to) = (parent.join(file), dir.join(file));
-                if fs::read_to_string(&to).is_ok_and(|now| now.trim().is_empty()) {
-                    fs::write(&to, fs::read(&from).at("read", &from)?).at("write", &to)?;
-                }
-            }
-        }
-        self.fill_cpuset(id);
-        Ok(())
-    }
-
-    /// Moves all tasks of a container into its v1 cpuset. Twice through, for what forks meanwhile;
-    /// what is born later follows its parent.
-    fn fill_cpuset(&self, id: &ContainerId) {
-        let Some(h) = self.hierarchies.iter().find(|h| h.has("cpuset")) else { return };
-        let procs = self.container_dir(h, id).join("cgroup.procs");
-        // All of a container sits in one group of any v1 controller.
-        let Some((from, true)) = self.seat(id, "pids") else { return };
-        for _ in 0..2 {
-            for pid in fs::read_to_string(from.join("cgroup.procs")).unwrap_or_default().lines() {
-                // One that has ended meanwhile need not be moved.
-                let _ = fs::write(&procs, pid);
-            }
         }
     }
 
@@ -310,54 +240,6 @@ impl Cgroups {
         } else {
             pen.put("swap", Some(dir.join("memory.swap.max")), swap.map(|s| s.to_string()), "max");
         }
-    }
-
-    fn limit_io(&self, id: &ContainerId, limits: &Limits, pool: &Path, pen: &mut Pen) {
-        let rates = [("io_read", limits.io_read), ("io_write", limits.io_write)];
-        let v1 = self.is_v1("blkio");
-        let Some((dir, _)) = self.seat(id, "blkio") else { return };
-        self.limit_io_weight(&dir, v1, limits.io_weight, pen);
-        if pen.groups == Groups::Fresh && rates.iter().all(|(_, rate)| rate.is_none()) {
-            return;
-        }
-        let disks = disks_below(pool);
-        for (field, rate) in rates {
-            let rate = rate.map(|Size(bytes)| bytes);
-            if disks.is_empty() && rate.is_some() {
-                pen.short(field, "the disk below the pool cannot be told");
-            }
-            for disk in &disks {
-                if v1 {
-                    let word = if field == "io_read" { "read" } else { "write" };
-                    let file = dir.join(format!("blkio.throttle.{word}_bps_device"));
-                    let line = rate.map(|bytes| format!("{disk} {bytes}"));
-                    pen.put(field, Some(file), line, &format!("{disk} 0"));
-                } else {
-                    let word = if field == "io_read" { "rbps" } else { "wbps" };
-                    let line = rate.map(|bytes| format!("{disk} {word}={bytes}"));
-                    pen.put(field, Some(dir.join("io.max")), line, &format!("{disk} {word}=max"));
-                }
-            }
-        }
-        if v1 && limits.io_write.is_some() {
-            pen.short(
-                "io_write",
-                "this host's disk controller is cgroup v1, which counts direct writes only, not what the kernel \
-                 keeps and writes back later",
-            );
-        }
-    }
-
-    fn limit_io_weight(&self, dir: &Path, v1: bool, weight: Option<u32>, pen: &mut Pen) {
-        let bfq = dir.join(if v1 { "blkio.bfq.weight" } else { "io.bfq.weight" });
-        let own = dir.join("io.weight");
-        if !v1 && own.exists() {
-            return pen.put("io_weight", Some(own), weight.map(|w| format!("default {w}")), "default 100");
-        }
-        if weight.is_some() && !bfq.exists() {
-            return pen.short("io_weight", "it needs the disk's I/O scheduler to be bfq, or iocost switched on");
-        }
-        pen.put("io_weight", Some(bfq), weight.map(|w| w.min(1000).to_string()), "100");
     }
 }
 

@@ -128,16 +128,16 @@ fn run(args: &[&str], script: &str) -> Result<String> {
         }
         other => other.context(|| "run nft".into())?,
     };
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(script.as_bytes()).context(|| "write to nft".into())?;
-    }
+    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(script.as_bytes()));
     let output = child.wait_with_output().context(|| "wait for nft".into())?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    // First what nft says: one that ends early takes no script.
+    if !output.status.success() {
+        return Err(Error::Program {
+            program: "nft".into(),
+            status: output.status.to_string(),
+            tail: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        });
     }
-    Err(Error::Program {
-        program: "nft".into(),
-        status: output.status.to_string(),
-        tail: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
+    written.context(|| "write to nft".into())?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

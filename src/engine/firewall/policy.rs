@@ -14,11 +14,11 @@
 //! A rule without addresses holds for IPv6 as well; one with addresses, and ICMP, for IPv4 only.
 //! Nothing that a person typed gets into the script: only numbers, addresses and our own words.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::net::Ipv4Addr;
 
 use crate::api::ContainerId;
-use crate::api::firewall::{Action, Addresses, Direction, Ports, Protocol, Rule, Rules};
+use crate::api::firewall::{Action, Direction, Protocol, Rule, Rules};
 use crate::engine::{Ipv4Net, net};
 
 /// The chains of a container and the map each is found by.
@@ -135,7 +135,7 @@ fn statement(rule: &Rule, direction: Direction) -> String {
     let mut words = String::new();
     if !rule.peer.is_any() {
         let field = if direction == Direction::Ingress { "saddr" } else { "daddr" };
-        let _ = write!(words, "ip {field} {{ {} }} ", addresses(&rule.peer));
+        let _ = write!(words, "ip {field} {{ {} }} ", ranges(rule.peer.as_slice()));
     }
     let protocol = match rule.protocol {
         Protocol::Tcp => "tcp",
@@ -145,13 +145,13 @@ fn statement(rule: &Rule, direction: Direction) -> String {
     let _ = match (rule.protocol, rule.icmp_type) {
         (Protocol::Icmp4, None) => write!(words, "ip protocol icmp "),
         (Protocol::Icmp4, Some(kind)) => write!(words, "icmp type {kind} "),
-        _ => write!(words, "{protocol} dport {{ {} }} ", ports(&rule.destination_port)),
+        _ => write!(words, "{protocol} dport {{ {} }} ", ranges(rule.destination_port.as_slice())),
     };
     if let Some(code) = rule.icmp_code {
         let _ = write!(words, "icmp code {code} ");
     }
     if !rule.source_port.is_any() {
-        let _ = write!(words, "{protocol} sport {{ {} }} ", ports(&rule.source_port));
+        let _ = write!(words, "{protocol} sport {{ {} }} ", ranges(rule.source_port.as_slice()));
     }
     words.push_str(match (rule.action, direction) {
         (Action::Drop, _) => "drop",
@@ -163,16 +163,9 @@ fn statement(rule: &Rule, direction: Direction) -> String {
     words
 }
 
-fn addresses(all: &Addresses) -> String {
-    list(all.as_slice().iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") }))
-}
-
-fn ports(all: &Ports) -> String {
-    list(all.as_slice().iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") }))
-}
-
-fn list(parts: impl Iterator<Item = String>) -> String {
-    parts.collect::<Vec<_>>().join(", ")
+fn ranges<T: Display + PartialEq>(all: &[(T, T)]) -> String {
+    let one = |(a, b): &(T, T)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+    all.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

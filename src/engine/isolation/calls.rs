@@ -168,47 +168,23 @@ pub const OTHER_FAMILIES: Answer = Answer::Eafnosupport;
 /// Why.
 pub const OTHER_FAMILIES_REASON: &str = "AF_VSOCK reaches the host's services and its hypervisor past every namespace; each of the rest loads a kernel module that hardly anyone tests";
 
-macro_rules! subvolume_ioctls {
-    ($($name:literal $request:literal;)*) => {
-        [$(Ioctl {
-            request: $request,
-            name: $name,
-            answer: Answer::Enotty,
-            reason: "makes, removes or unlocks subvolumes: snapshots of the container would skip nested ones",
-        }),*]
+macro_rules! ioctls {
+    ($($name:literal = $request:expr, $answer:ident, $reason:expr;)*) => {
+        [$(Ioctl { request: $request, name: $name, answer: Answer::$answer, reason: $reason }),*]
     };
 }
 
-const SUBVOLUMES: [Ioctl; 7] = subvolume_ioctls! {
-    "BTRFS_IOC_SUBVOL_CREATE" 0x5000_940e;
-    "BTRFS_IOC_SNAP_CREATE" 0x5000_9401;
-    "BTRFS_IOC_SNAP_CREATE_V2" 0x5000_9417;
-    "BTRFS_IOC_SUBVOL_CREATE_V2" 0x5000_9418;
-    "BTRFS_IOC_SNAP_DESTROY" 0x5000_940f;
-    "BTRFS_IOC_SNAP_DESTROY_V2" 0x5000_943f;
-    "BTRFS_IOC_SUBVOL_SETFLAGS" 0x4008_941a;
-};
+const SUBVOLUMES: &str = "makes, removes or unlocks subvolumes: snapshots of the container would skip nested ones";
 
 /// All refused ioctls.
-pub const IOCTLS: [Ioctl; SUBVOLUMES.len() + 2] = {
-    let tiocsti = Ioctl {
-        request: libc::TIOCSTI as u32,
-        name: "TIOCSTI",
-        answer: Answer::Eperm,
-        reason: "types into a terminal in the place of its user: the classic way out of a session",
-    };
-    let tioclinux = Ioctl {
-        request: 0x541c,
-        name: "TIOCLINUX",
-        answer: Answer::Eperm,
-        reason: "pastes into a terminal in the place of its user",
-    };
-    let mut all = [tiocsti; SUBVOLUMES.len() + 2];
-    let mut i = 0;
-    while i < SUBVOLUMES.len() {
-        all[i] = SUBVOLUMES[i];
-        i += 1;
-    }
-    all[i] = tioclinux;
-    all
+pub const IOCTLS: [Ioctl; 9] = ioctls! {
+    "TIOCSTI" = libc::TIOCSTI as u32, Eperm, "types into a terminal in the place of its user: the classic way out of a session";
+    "TIOCLINUX" = 0x541c, Eperm, "pastes into a terminal in the place of its user";
+    "BTRFS_IOC_SUBVOL_CREATE" = 0x5000_940e, Enotty, SUBVOLUMES;
+    "BTRFS_IOC_SNAP_CREATE" = 0x5000_9401, Enotty, SUBVOLUMES;
+    "BTRFS_IOC_SNAP_CREATE_V2" = 0x5000_9417, Enotty, SUBVOLUMES;
+    "BTRFS_IOC_SUBVOL_CREATE_V2" = 0x5000_9418, Enotty, SUBVOLUMES;
+    "BTRFS_IOC_SNAP_DESTROY" = 0x5000_940f, Enotty, SUBVOLUMES;
+    "BTRFS_IOC_SNAP_DESTROY_V2" = 0x5000_943f, Enotty, SUBVOLUMES;
+    "BTRFS_IOC_SUBVOL_SETFLAGS" = 0x4008_941a, Enotty, SUBVOLUMES;
 };

@@ -43,8 +43,9 @@
 //!   `kernel.modules_disabled` of the host ends that.
 //! - `sync` of one container makes the whole pool write.
 //! - A `core_pattern` of the host that pipes to a program runs that program for crashes inside.
-//! - Exhaustion of what has no limit set: memory and disk of a container without limits, and the
-//!   host's tables of connections and neighbours, which all containers share.
+//! - Exhaustion of what several containers can only fill together: each has bounds on its memory,
+//!   tasks and connections even where nothing is set (`cgroup::limits`, `firewall`), but their sum
+//!   can be more than the host has. Disk without a limit has none but the pool's size.
 //! - Members of the group `cowl`, who are as good as root.
 //!
 //! # Judges

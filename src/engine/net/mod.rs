@@ -8,9 +8,12 @@
 //! There is no second machine on the link: what a container says about others' addresses (ARP,
 //! neighbour and router advertisements) reaches only the host's end, which heeds none of it
 //! ([`GUARDS`]).
+//!
+//! What goes through the pair can be limited ([`rate`]); what may, is the [firewall](super::firewall)'s.
 
 pub mod ipv6;
 mod netlink;
+pub mod rate;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
@@ -54,6 +57,11 @@ const INSIDE_SETTINGS: [(&str, &str); 3] =
 /// Name of a container's host-side interface: `cw`, the node's tag, the id's first 8 digits.
 pub fn veth_name(tag: &str, id: &ContainerId) -> String {
     format!("cw{tag}{}", &id.as_str()[..SHORT])
+}
+
+/// The beginning of the id of the container of the node `tag` that has this host-side interface.
+pub fn owner_of<'a>(tag: &str, interface: &'a str) -> Option<&'a str> {
+    ["cw", "ci"].into_iter().find_map(|kind| interface.strip_prefix(kind)).and_then(|rest| rest.strip_prefix(tag))
 }
 
 /// Makes the pair, its far end `eth0` in the network namespace `netns`, and sets up the host side.
@@ -113,10 +121,15 @@ fn settings(interface: &str, all: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
-/// Removes a container's pair; no error when it is gone already.
+/// Removes a container's pair and what [`rate`] made beside it; no error when they are gone already.
 pub fn remove(veth: &str) {
-    if let Ok(mut rt) = Netlink::open() {
-        let _ = rt.delete_link(veth);
+    let Ok(mut rt) = Netlink::open() else { return };
+    let ifb = rate::ifb_name(veth);
+    for name in [veth, &ifb] {
+        // Looking is cheaper than asking for a removal, which waits for all others.
+        if link_index(name).is_ok() {
+            let _ = rt.delete_link(name);
+        }
     }
 }
 

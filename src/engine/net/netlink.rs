@@ -43,14 +43,22 @@ impl Netlink {
 
     /// Sends one request and waits for the kernel's acknowledgement.
     fn request(&mut self, what: &str, message: RouteNetlinkMessage, flags: u16) -> Result<()> {
-        self.sequence += 1;
         let mut packet = NetlinkMessage::from(message);
         packet.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        packet.header.sequence_number = self.sequence;
         packet.finalize();
-        let mut buf = vec![0; packet.buffer_len()];
-        packet.serialize(&mut buf);
-        self.socket.send(&buf, 0).context(|| format!("{what}: send"))?;
+        let mut bytes = vec![0; packet.buffer_len()];
+        packet.serialize(&mut bytes);
+        self.exchange(what, bytes)
+    }
+
+    /// Sends the bytes of one message, whose length and number are filled in here, and waits for
+    /// the acknowledgement, an `NLMSG_ERROR` whose code is 0.
+    pub(super) fn exchange(&mut self, what: &str, mut bytes: Vec<u8>) -> Result<()> {
+        self.sequence += 1;
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        bytes[0..4].copy_from_slice(&length.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&self.sequence.to_ne_bytes());
+        self.socket.send(&bytes, 0).context(|| format!("{what}: send"))?;
         let (reply, _) = self.socket.recv_from_full().context(|| format!("{what}: receive"))?;
         let parsed = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&reply)
             .map_err(|e| Error::Shim(format!("{what}: unreadable netlink reply: {e}")))?;
@@ -74,10 +82,25 @@ impl Netlink {
         self.request(&what, RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)
     }
 
+    /// An interface through which packets can be sent on their way to another, switched on.
+    pub(super) fn create_ifb(&mut self, name: &str) -> Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.flags = LinkFlags::Up;
+        link.header.change_mask = LinkFlags::Up;
+        link.attributes.push(LinkAttribute::IfName(name.into()));
+        link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]));
+        let what = format!("create ifb {name}");
+        self.request(&what, RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Removes an interface; no error when there is none.
     pub(super) fn delete_link(&mut self, name: &str) -> Result<()> {
         let mut link = LinkMessage::default();
         link.attributes.push(LinkAttribute::IfName(name.into()));
-        self.request("delete veth", RouteNetlinkMessage::DelLink(link), 0)
+        match self.request(&format!("delete {name}"), RouteNetlinkMessage::DelLink(link), 0) {
+            Err(Error::Sys { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            other => other,
+        }
     }
 
     pub(super) fn set_up(&mut self, index: u32) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Mounts that make a container nicer but that it can boot without: its own view of `/proc`
-//! ([`super::proc_files`]), its [`ramdisk`], the door for [`shares`]. One that fails is told in the shim's log and left out.
+//! ([`super::proc_files`]), its [`ramdisk`], the door for [`shares`]. One that fails is told in the
+//! shim's log and left out.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};

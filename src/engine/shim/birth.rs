@@ -14,7 +14,7 @@ use crate::engine::isolation::namespaces;
 use crate::engine::launch::ShimSpec;
 use crate::engine::sys::fds;
 use crate::engine::sys::process::{self, Forked, Process};
-use crate::engine::{limits, net, net_rate};
+use crate::engine::{limits, net};
 
 /// A booting machine as its shim holds it.
 pub struct Machine {
@@ -40,7 +40,6 @@ pub fn bear(spec: &ShimSpec, cgroups: &Cgroups, base: u32) -> Result<Machine> {
     cgroups.create(id, base)?;
     let limits = &spec.container.settings.limits;
     tell(spec, cgroups.limit(id, limits, spec.root.path(), Groups::Fresh));
-    cgroups.show_limits_inside(id);
     let (ours, theirs) = Channel::pair()?;
     let payload = cgroups.open_payload(id)?;
     let forked = process::fork_owned(namespaces::at_birth(), Some(payload.as_fd()), base);
@@ -98,6 +97,5 @@ fn tell(spec: &ShimSpec, short: Vec<Shortfall>) {
 /// Removes what a birth made outside the container's own namespaces.
 pub fn bury(spec: &ShimSpec, cgroups: &Cgroups) {
     cgroups.remove(&spec.container.id);
-    net_rate::remove(&spec.veth());
     net::remove(&spec.veth());
 }

@@ -140,11 +140,15 @@ impl Made {
                 )?,
             ),
             ("/dev/shm", file_system("tmpfs", &["mode=1777", &format!("size={}", memory / 2)], nosuid | nodev)?),
-            ("/run", {
-                // The share that systemd gives /run of the machine's memory.
-                let size = format!("size={}", memory / 5);
-                file_system("tmpfs", &["mode=0755", &size, "nr_inodes=800k"], nosuid | nodev)?
-            }),
+            // The share that systemd gives /run of the machine's memory.
+            (
+                "/run",
+                file_system(
+                    "tmpfs",
+                    &["mode=0755", &format!("size={}", memory / 5), "nr_inodes=800k"],
+                    nosuid | nodev,
+                )?,
+            ),
             // Masks on /proc forbid mounting a proc in nested user namespaces; a second, unmasked
             // pair where only root looks allows it again (LXC's trick).
             ("/dev/.nest/proc", file_system("proc", &[], plain)?),

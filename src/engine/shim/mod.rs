@@ -1,7 +1,9 @@
 //! The shim: one small process per running container, parent of its init. It outlives the node.
 //!
-//! Read in this order: [`birth`] makes a machine, [`init`] is the half of it that runs inside,
-//! [`serve`] stays for its life, [`protocol`] is what the node may ask.
+//! Read in this order: [`birth`] makes a machine (its file systems in [`mounts`], what it can do
+//! without in [`additions`]), [`init`] is the half of it that runs inside, under the [`sandbox`] as
+//! the [`kit`] is. [`serve`] stays for its life, [`protocol`] is what the node may ask, and [`flood`]
+//! bounds what the container can make its shim do.
 //!
 //! ```text
 //! node ── spawns ──> shim ── clone3 ──> init (systemd)      new user, pid, mount, net, uts, ipc,
@@ -12,6 +14,7 @@
 
 mod additions;
 mod birth;
+mod clients;
 mod console;
 pub mod devices;
 mod dial;

@@ -1,10 +1,10 @@
-//! The shim's life: one loop over init, kit, console, notify socket and the node's requests.
+//! The shim's life: one loop over init, kit, console, notify socket and the node's requests
+//! ([`clients`](super::clients)).
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +14,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::birth::{self, Machine};
+use super::clients::Clients;
 use super::console::Console;
 use super::flood::Budgets;
 use super::lease::{self, Lease};
@@ -29,10 +30,6 @@ use crate::engine::{net, shares};
 /// systemd halts on SIGRTMIN+3 and reboots on SIGRTMIN+5; glibc's SIGRTMIN is 34.
 const HALT: i32 = 37;
 const REBOOT: i32 = 39;
-/// Longest request line.
-const REQUEST_MAX: usize = 4096;
-/// Most clients at once; the oldest go first.
-const CLIENTS_MAX: usize = 64;
 /// How long the kit and what it started may take to end when the machine halts.
 const KIT_GRACE: Duration = Duration::from_millis(100);
 /// First and longest wait before a dead kit is started again.
@@ -42,12 +39,6 @@ const KIT_BACKOFF_MAX: Duration = Duration::from_secs(5);
 const CONSOLE_REST: Duration = Duration::from_millis(100);
 /// Lines of console kept for the report of a death.
 const TAIL_LINES: usize = 20;
-
-struct Client {
-    stream: UnixStream,
-    input: Vec<u8>,
-    watching: bool,
-}
 
 /// One running container.
 pub struct Shim {
@@ -64,8 +55,7 @@ pub struct Shim {
     kit_kill: Option<Instant>,
     /// When a dead kit is started again.
     kit_due: Option<Instant>,
-    requests: UnixListener,
-    clients: Vec<Client>,
+    clients: Clients,
     signals: SignalFd,
     console: Console,
     budgets: Budgets,
@@ -101,6 +91,7 @@ impl Shim {
         let dir = spec.dir();
         let requests = listen(&dir.join("shim.sock"))?;
         requests.set_nonblocking(true).context(|| "shim.sock".into())?;
+        let clients = Clients::new(requests);
         let kit_exe = match &spec.container.kit_dir {
             Some(kit_dir) => {
                 let path = kit_dir.join("cowl-kit");
@@ -126,8 +117,7 @@ impl Shim {
             kit_backoff: KIT_BACKOFF_MIN,
             kit_kill: None,
             kit_due: None,
-            requests,
-            clients: Vec::new(),
+            clients,
             signals,
             console: Console::default(),
             budgets: Budgets::default(),
@@ -181,7 +171,7 @@ impl Shim {
         let _ = fs::remove_dir_all(&dir);
         // Who hears of the end may start the container again at once.
         drop(self.disk_lock.take());
-        self.tell(&Event::Exited { outcome, console_tail });
+        self.clients.tell(&Event::Exited { outcome, console_tail });
     }
 
     /// Waits for the next thing to happen and deals with it. `Some` when the container is gone.
@@ -194,6 +184,13 @@ impl Shim {
             .min()
             .map(|at| at.saturating_duration_since(now) + Duration::from_millis(1));
         let ready = self.wait(timeout, rests.map(|r| r.is_none()))?;
+        // First, before anything is told: that ends clients which are gone, and the others move up.
+        for index in ready.clients.into_iter().rev() {
+            self.serve_client(index);
+        }
+        if ready.request {
+            self.clients.accept();
+        }
         if ready.signal && matches!(self.signals.read_signal(), Ok(Some(_))) {
             self.ask_to_stop(Duration::from_secs(10));
         }
@@ -208,12 +205,6 @@ impl Shim {
         }
         if ready.notify {
             self.drain_notify();
-        }
-        if ready.request {
-            self.accept();
-        }
-        for index in ready.clients.into_iter().rev() {
-            self.serve_client(index);
         }
         if ready.kit {
             self.kit_died();
@@ -241,7 +232,7 @@ impl Shim {
         }
         if self.kit_due.is_some_and(|at| at <= now) {
             self.start_kit();
-            self.tell(&Event::KitRestarted);
+            self.clients.tell(&Event::KitRestarted);
         }
     }
 
@@ -253,11 +244,12 @@ impl Shim {
             PollFd::new(&self.signals, PollFlags::IN),
             PollFd::from_borrowed_fd(console_fd, flags(console)),
             PollFd::new(&self.machine.notify, flags(notify)),
-            PollFd::new(&self.requests, PollFlags::IN),
+            PollFd::new(self.clients.listener(), PollFlags::IN),
             PollFd::new(&self.machine.init.fd, PollFlags::IN),
         ];
         let fixed = polled.len();
-        polled.extend(self.clients.iter().map(|c| PollFd::new(&c.stream, PollFlags::IN)));
+        polled.extend(self.clients.streams().map(|stream| PollFd::new(stream, PollFlags::IN)));
+        let after_clients = polled.len();
         if let Some(kit) = &self.kit {
             polled.push(PollFd::new(&kit.fd, PollFlags::IN));
         }
@@ -267,7 +259,6 @@ impl Shim {
             Err(e) => return Err(e).context(|| "poll".into()),
         }
         let hit = |i: usize| !polled[i].revents().is_empty();
-        let clients = self.clients.len();
         Ok(Ready {
             signal: hit(0),
             console: polled[1].revents().contains(PollFlags::IN),
@@ -276,8 +267,8 @@ impl Shim {
             notify: hit(2),
             request: hit(3),
             init: hit(4),
-            clients: (0..clients).filter(|i| hit(fixed + i)).collect(),
-            kit: self.kit.is_some() && hit(fixed + clients),
+            clients: (fixed..after_clients).filter(|i| hit(*i)).map(|i| i - fixed).collect(),
+            kit: self.kit.is_some() && hit(after_clients),
         })
     }
 
@@ -352,7 +343,7 @@ impl Shim {
         if !self.budgets.reboots.take(Instant::now()) {
             return Err(Error::Shim("it has rebooted too often in a short time".into()));
         }
-        self.tell(&Event::Rebooting);
+        self.clients.tell(&Event::Rebooting);
         self.drain_console();
         birth::bury(&self.spec, &self.cgroups);
         self.machine = birth::bear(&self.spec, &self.cgroups, self.lease.base)?;
@@ -360,7 +351,7 @@ impl Shim {
         (self.ready, self.frozen, self.shutting_down) = (false, false, false);
         (self.deadline, self.kit_kill) = (None, None);
         self.start_kit();
-        self.tell(&Event::Started(self.status()));
+        self.clients.tell(&Event::Started(self.status()));
         Ok(())
     }
 
@@ -409,7 +400,7 @@ impl Shim {
         match line.split_once('=') {
             Some(("READY", "1")) if !self.ready => {
                 self.ready = true;
-                self.tell(&Event::Ready);
+                self.clients.tell(&Event::Ready);
             }
             Some(("X_SYSTEMD_UNIT_ACTIVE", unit)) => {
                 // Reached once all services have stopped, also when the end was asked for inside.
@@ -423,7 +414,7 @@ impl Shim {
                     return;
                 }
                 let unit: String = unit.chars().filter(|c| !c.is_control()).take(256).collect();
-                self.tell(&Event::UnitActive(unit));
+                self.clients.tell(&Event::UnitActive(unit));
             }
             _ => {}
         }
@@ -431,47 +422,14 @@ impl Shim {
 
     // --- the node --------------------------------------------------------------------------
 
-    fn accept(&mut self) {
-        while let Ok((stream, _)) = self.requests.accept() {
-            if stream.set_nonblocking(true).is_err() {
-                continue;
-            }
-            if self.clients.len() >= CLIENTS_MAX {
-                let oldest = self.clients.iter().position(|c| !c.watching).unwrap_or(0);
-                self.clients.remove(oldest);
-            }
-            self.clients.push(Client { stream, input: Vec::new(), watching: false });
-        }
-    }
-
     fn serve_client(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        let mut buf = [0u8; REQUEST_MAX];
-        match client.stream.read(&mut buf) {
-            Ok(n) if n > 0 && client.input.len() + n <= REQUEST_MAX => client.input.extend_from_slice(&buf[..n]),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-            _ => {
-                self.clients.remove(index);
-                return;
-            }
-        }
-        let Some(end) = client.input.iter().position(|b| *b == b'\n') else { return };
-        let request = serde_json::from_slice::<Request>(&client.input[..end]);
-        client.input.clear();
-        let watching = matches!(request, Ok(Request::Watch));
+        let Some(request) = self.clients.read(index) else { return };
+        let watches = matches!(request, Ok(Request::Watch));
         let (reply, attached) = match request {
             Ok(request) => self.answer(&request),
             Err(e) => (Reply::Error { message: e.to_string(), errno: libc::EINVAL }, None),
         };
-        let mut line = serde_json::to_vec(&reply).unwrap_or_default();
-        line.push(b'\n');
-        let client = &mut self.clients[index];
-        let fds: Vec<_> = attached.iter().map(AsFd::as_fd).collect();
-        let sent = fds::send(client.stream.as_fd(), &line, &fds);
-        client.watching = watching;
-        if sent.is_err() || !watching {
-            self.clients.remove(index);
-        }
+        self.clients.reply(index, &reply, attached.as_ref(), watches);
     }
 
     fn answer(&mut self, request: &Request) -> (Reply, Option<OwnedFd>) {
@@ -503,19 +461,16 @@ impl Shim {
             },
         }
     }
-
-    /// Sends an event to all who watch. Who does not keep up is cut off rather than skipped.
-    fn tell(&mut self, event: &Event) {
-        let mut line = serde_json::to_vec(event).unwrap_or_default();
-        line.push(b'\n');
-        self.clients.retain_mut(|c| !c.watching || c.stream.write(&line).is_ok_and(|n| n == line.len()));
-    }
 }
 
+/// A socket that listens from the moment its path exists: who finds a path that refuses may take
+/// the shim for dead and clear it away.
 fn listen(path: &Path) -> Result<UnixListener> {
-    let _ = fs::remove_file(path);
-    let listener = UnixListener::bind(path).at("bind", path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).at("chmod", path)?;
+    let unready = path.with_extension("new");
+    let _ = fs::remove_file(&unready);
+    let listener = UnixListener::bind(&unready).at("bind", &unready)?;
+    fs::set_permissions(&unready, fs::Permissions::from_mode(0o600)).at("chmod", &unready)?;
+    fs::rename(&unready, path).at("rename", path)?;
     Ok(listener)
 }
 

@@ -1,7 +1,10 @@
 //! The few btrfs ioctls that storage needs, with errno kept.
 //!
 //! Numbers and layouts are those of `linux/btrfs.h` and `linux/btrfs_tree.h`. Every operation
-//! names a subvolume by path; the last component is never followed when it is a link.
+//! names a subvolume by path; the last component is never followed when it is a link. Quota groups
+//! are in [`quota`].
+
+pub mod quota;
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -12,6 +15,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
+use super::check;
+
 /// `f_type` of a btrfs file system.
 pub const SUPER_MAGIC: i64 = 0x9123_683E;
 /// Inode number of every subvolume's root directory.
@@ -20,6 +25,8 @@ const FIRST_FREE_OBJECTID: u64 = 256;
 const ROOT_TREE: u64 = 1;
 /// Item in the root tree: `(parent id, ROOT_REF, child id)`.
 const ROOT_REF: u32 = 156;
+/// Item in the root tree: a subvolume.
+const ROOT_ITEM: u32 = 132;
 /// Length of the name field of `btrfs_ioctl_vol_args_v2`, with its NUL.
 const NAME_FIELD: usize = 4040;
 
@@ -40,6 +47,7 @@ const IOC_START_SYNC: u64 = request(READ, 24, 8);
 const IOC_SUBVOL_CREATE_V2: u64 = request(WRITE, 24, size_of::<VolumeArgs>());
 const IOC_SUBVOL_GETFLAGS: u64 = request(READ, 25, 8);
 const IOC_SUBVOL_SETFLAGS: u64 = request(WRITE, 26, 8);
+const IOC_FS_INFO: u64 = request(READ, 31, size_of::<FsInfo>());
 const IOC_GET_SUBVOL_INFO: u64 = request(READ, 60, size_of::<RawInfo>());
 const IOC_SNAP_DESTROY_V2: u64 = request(WRITE, 63, size_of::<VolumeArgs>());
 
@@ -70,6 +78,9 @@ struct SearchArgs {
     unused_tail: [u64; 4],
     buf: [u8; 4096 - 104],
 }
+
+/// `struct btrfs_ioctl_fs_info_args`; the UUID lies behind two words.
+type FsInfo = [u8; 1024];
 
 /// `struct btrfs_ioctl_timespec`.
 #[repr(C)]
@@ -149,7 +160,7 @@ pub fn is_subvolume(path: &Path) -> io::Result<bool> {
 /// `EEXIST`, `ENOSPC`, `ENOTTY` on another file system.
 pub fn create(path: &Path) -> io::Result<()> {
     let (parent, mut args) = args_for(path)?;
-    volume_ioctl(parent.as_fd(), IOC_SUBVOL_CREATE_V2, &mut args)
+    ioctl(parent.as_fd(), IOC_SUBVOL_CREATE_V2, &mut args)
 }
 
 /// Makes a writable snapshot of `source` at `target`. The kernel commits the transaction, so it
@@ -174,7 +185,7 @@ fn snapshot_with(source: &Path, target: &Path, flags: u64) -> io::Result<()> {
     let (parent, mut args) = args_for(target)?;
     args.fd = i64::from(source.as_raw_fd());
     args.flags = flags;
-    volume_ioctl(parent.as_fd(), IOC_SNAP_CREATE_V2, &mut args)
+    ioctl(parent.as_fd(), IOC_SNAP_CREATE_V2, &mut args)
 }
 
 /// Deletes a subvolume and all subvolumes nested in it, innermost first. Nested ones are found by
@@ -193,7 +204,7 @@ pub fn delete(path: &Path) -> io::Result<()> {
     }
     let (parent, mut args) = args_for(path)?;
     delete_nested(parent.as_fd(), info(path)?.id)?;
-    volume_ioctl(parent.as_fd(), IOC_SNAP_DESTROY_V2, &mut args)
+    ioctl(parent.as_fd(), IOC_SNAP_DESTROY_V2, &mut args)
 }
 
 /// Deletes the subvolumes nested in this one, which stays.
@@ -216,7 +227,7 @@ fn delete_nested(fs: BorrowedFd<'_>, id: u64) -> io::Result<()> {
     for id in order.into_iter().rev() {
         let mut args = VolumeArgs { fd: 0, transid: 0, flags: SPEC_BY_ID, unused: [0; 4], name: [0; NAME_FIELD] };
         args.name[..8].copy_from_slice(&id.to_ne_bytes());
-        volume_ioctl(fs, IOC_SNAP_DESTROY_V2, &mut args)?;
+        ioctl(fs, IOC_SNAP_DESTROY_V2, &mut args)?;
     }
     Ok(())
 }
@@ -227,27 +238,7 @@ fn children(fs: BorrowedFd<'_>, id: u64) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     let mut min_offset = 0;
     loop {
-        let mut args = SearchArgs {
-            tree_id: ROOT_TREE,
-            min_objectid: id,
-            max_objectid: id,
-            min_offset,
-            max_offset: u64::MAX,
-            min_transid: 0,
-            max_transid: u64::MAX,
-            min_type: ROOT_REF,
-            max_type: ROOT_REF,
-            nr_items: 4096,
-            unused: 0,
-            unused_tail: [0; 4],
-            buf: [0; 4096 - 104],
-        };
-        // SAFETY: the request's size equals `SearchArgs`, which is plain old data, outlives the
-        // call, and is large enough for what the kernel writes (it never exceeds `buf`).
-        let rc = unsafe { libc::ioctl(fs.as_raw_fd(), IOC_TREE_SEARCH as _, &raw mut args) };
-        if rc < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let args = search(fs, (id, ROOT_REF), min_offset, 4096)?;
         if args.nr_items == 0 {
             return Ok(found);
         }
@@ -264,6 +255,35 @@ fn children(fs: BorrowedFd<'_>, id: u64) -> io::Result<Vec<u64>> {
             rest = body.get(len as usize..).unwrap_or_default();
         }
     }
+}
+
+/// Whether a subvolume of this id exists, be it on its way out.
+///
+/// # Errors
+/// When the file system cannot be asked.
+pub fn subvolume_exists(dir: &Path, id: u64) -> io::Result<bool> {
+    Ok(search(open_dir(dir)?.as_fd(), (id, ROOT_ITEM), 0, 1)?.nr_items > 0)
+}
+
+/// Looks up at most `most` items of the root tree that have this id and type, from an offset on.
+fn search(fs: BorrowedFd<'_>, (id, kind): (u64, u32), min_offset: u64, most: u32) -> io::Result<SearchArgs> {
+    let mut args = SearchArgs {
+        tree_id: ROOT_TREE,
+        min_objectid: id,
+        max_objectid: id,
+        min_offset,
+        max_offset: u64::MAX,
+        min_transid: 0,
+        max_transid: u64::MAX,
+        min_type: kind,
+        max_type: kind,
+        nr_items: most,
+        unused: 0,
+        unused_tail: [0; 4],
+        buf: [0; 4096 - 104],
+    };
+    ioctl(fs, IOC_TREE_SEARCH, &mut args)?;
+    Ok(args)
 }
 
 /// Whether a subvolume is read-only.
@@ -319,11 +339,7 @@ pub fn info(path: &Path) -> io::Result<Info> {
     let dir = open_dir(path)?;
     // SAFETY: `RawInfo` is made of integers only, for which all zeroes is a value.
     let mut raw: RawInfo = unsafe { std::mem::zeroed() };
-    // SAFETY: the request's size equals `RawInfo`, which lives across the call.
-    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_GET_SUBVOL_INFO as _, &raw mut raw) };
-    if rc < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    ioctl(dir.as_fd(), IOC_GET_SUBVOL_INFO, &mut raw)?;
     Ok(Info {
         id: raw.treeid,
         created_at: i64::try_from(raw.otime.sec).unwrap_or(i64::MAX),
@@ -332,47 +348,13 @@ pub fn info(path: &Path) -> io::Result<Info> {
     })
 }
 
-/// `struct btrfs_ioctl_qgroup_limit_args` with its `struct btrfs_qgroup_limit`.
-#[repr(C)]
-struct GroupLimit {
-    group: u64,
-    flags: u64,
-    max_referenced: u64,
-    max_exclusive: u64,
-    reserved: [u64; 2],
-}
-
-/// `struct btrfs_ioctl_quota_ctl_args`, `..._qgroup_create_args`: two words.
-type Pair = [u64; 2];
-/// `struct btrfs_ioctl_qgroup_assign_args`: assign or not, source, destination.
-type Triple = [u64; 3];
-/// `struct btrfs_ioctl_fs_info_args`; the UUID lies behind two words.
-type FsInfo = [u8; 1024];
-
-const IOC_FS_INFO: u64 = request(READ, 31, size_of::<FsInfo>());
-const IOC_QUOTA_CTL: u64 = request(READ | WRITE, 40, size_of::<Pair>());
-const IOC_QGROUP_ASSIGN: u64 = request(WRITE, 41, size_of::<Triple>());
-const IOC_QGROUP_CREATE: u64 = request(WRITE, 42, size_of::<Pair>());
-const IOC_QGROUP_LIMIT: u64 = request(READ, 43, size_of::<GroupLimit>());
-/// `BTRFS_QUOTA_CTL_ENABLE_SIMPLE_QUOTA`, Linux 6.7.
-const ENABLE_SIMPLE: u64 = 4;
-/// `BTRFS_QGROUP_LIMIT_MAX_RFER`.
-const LIMIT_REFERENCED: u64 = 1;
-/// Item in the root tree: a subvolume.
-const ROOT_ITEM: u32 = 132;
-
 /// UUID of the file system that holds a directory, as it is named below `/sys/fs/btrfs`.
 ///
 /// # Errors
 /// `ENOTTY` on another file system.
 pub fn file_system(dir: &Path) -> io::Result<String> {
-    let dir = open_dir(dir)?;
     let mut info: FsInfo = [0; 1024];
-    // SAFETY: the request's size equals `FsInfo`, an array of bytes that lives across the call.
-    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_FS_INFO as _, info.as_mut_ptr()) };
-    if rc < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    ioctl(open_dir(dir)?.as_fd(), IOC_FS_INFO, &mut info)?;
     let mut text = String::with_capacity(36);
     for (i, byte) in info[16..32].iter().enumerate() {
         if matches!(i, 4 | 6 | 8 | 10) {
@@ -381,83 +363,6 @@ pub fn file_system(dir: &Path) -> io::Result<String> {
         text.push_str(&format!("{byte:02x}"));
     }
     Ok(text)
-}
-
-/// Turns simple quotas on for a whole file system; what was written before does not count.
-///
-/// # Errors
-/// `EINVAL` before Linux 6.7 and while quotas of the other kind are on.
-pub fn enable_simple_quotas(dir: &Path) -> io::Result<()> {
-    let mut args: Pair = [ENABLE_SIMPLE, 0];
-    let dir = open_dir(dir)?;
-    // SAFETY: the request's size equals `Pair`, integers that live across the call.
-    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_QUOTA_CTL as _, args.as_mut_ptr()) };
-    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Makes a quota group, or with `make` false removes it.
-///
-/// # Errors
-/// `EEXIST`, `ENOENT`; `EBUSY` for one that has members; `ENOTCONN` with quotas off.
-pub fn quota_group(dir: &Path, group: u64, make: bool) -> io::Result<()> {
-    let args: Pair = [make.into(), group];
-    let dir = open_dir(dir)?;
-    // SAFETY: the request's size equals `Pair`, integers the kernel only reads.
-    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_QGROUP_CREATE as _, args.as_ptr()) };
-    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Makes quota group `member` part of `group`, of a higher level.
-///
-/// # Errors
-/// `EEXIST` when it is so already; `EINVAL` when one of them does not exist.
-pub fn join_quota_group(dir: &Path, member: u64, group: u64) -> io::Result<()> {
-    let args: Triple = [1, member, group];
-    let dir = open_dir(dir)?;
-    // SAFETY: the request's size equals `Triple`, integers the kernel only reads.
-    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_QGROUP_ASSIGN as _, args.as_ptr()) };
-    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Limits what a quota group may refer to, in bytes; `None` is no limit.
-///
-/// # Errors
-/// `ENOENT` without that group.
-pub fn limit_quota_group(dir: &Path, group: u64, bytes: Option<u64>) -> io::Result<()> {
-    // All ones clears a limit.
-    let max_referenced = bytes.unwrap_or(u64::MAX);
-    let args = GroupLimit { group, flags: LIMIT_REFERENCED, max_referenced, max_exclusive: 0, reserved: [0; 2] };
-    let dir = open_dir(dir)?;
-    // SAFETY: the request's size equals `GroupLimit`, integers the kernel only reads.
-    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_QGROUP_LIMIT as _, &raw const args) };
-    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Whether a subvolume of this id exists, be it on its way out.
-///
-/// # Errors
-/// When the file system cannot be asked.
-pub fn subvolume_exists(dir: &Path, id: u64) -> io::Result<bool> {
-    let dir = open_dir(dir)?;
-    let mut args = SearchArgs {
-        tree_id: ROOT_TREE,
-        min_objectid: id,
-        max_objectid: id,
-        min_offset: 0,
-        max_offset: u64::MAX,
-        min_transid: 0,
-        max_transid: u64::MAX,
-        min_type: ROOT_ITEM,
-        max_type: ROOT_ITEM,
-        nr_items: 1,
-        unused: 0,
-        unused_tail: [0; 4],
-        buf: [0; 4096 - 104],
-    };
-    // SAFETY: as in `children`: the request's size equals `SearchArgs`, plain old data that outlives
-    // the call and bounds what the kernel writes.
-    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), IOC_TREE_SEARCH as _, &raw mut args) };
-    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(args.nr_items > 0) }
 }
 
 fn open_dir(path: &Path) -> io::Result<OwnedFd> {
@@ -483,17 +388,16 @@ fn name_field(name: &OsStr) -> io::Result<[u8; NAME_FIELD]> {
     Ok(field)
 }
 
-fn volume_ioctl(fd: BorrowedFd<'_>, request: u64, args: &mut VolumeArgs) -> io::Result<()> {
-    // SAFETY: every request passed here was computed from `size_of::<VolumeArgs>()`; `args` is
-    // plain old data, lives across the call, and its name field ends with a NUL.
-    let rc = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, std::ptr::from_mut(args)) };
-    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+fn word_ioctl(fd: BorrowedFd<'_>, request: u64, mut value: u64) -> io::Result<u64> {
+    ioctl(fd, request, &mut value)?;
+    Ok(value)
 }
 
-fn word_ioctl(fd: BorrowedFd<'_>, request: u64, value: u64) -> io::Result<u64> {
-    let mut value = value;
-    // SAFETY: every request passed here reads or writes exactly one `u64`, which lives across the
-    // call.
-    let rc = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw mut value) };
-    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+/// Sends a request whose argument is `args`: nothing but integers, of which the kernel may write any.
+fn ioctl<T>(fd: BorrowedFd<'_>, request: u64, args: &mut T) -> io::Result<()> {
+    assert_eq!((request >> 16) & 0x3fff, size_of::<T>() as u64, "the argument is not the request's");
+    // SAFETY: the kernel reads and writes as many bytes as the request's number says, which is the
+    // size of `args`, which lives across the call. Every type passed here is made of integers only,
+    // and the names in `VolumeArgs` end with a NUL.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, std::ptr::from_mut(args)) }.into()).map(drop)
 }

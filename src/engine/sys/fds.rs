@@ -89,15 +89,6 @@ pub fn install(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into()).map(drop)
 }
 
-/// Makes the terminal behind `fd` this session leader's controlling terminal.
-///
-/// # Errors
-/// Those of TIOCSCTTY.
-pub fn control_terminal(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: TIOCSCTTY takes an integer.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSCTTY, 0) }.into()).map(drop)
-}
-
 /// Opens the other end of a pty master, without going through any path.
 ///
 /// # Errors

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use super::extract::Body;
 use crate::api::container::{CreateContainer, UpdateContainer, Warning};
 use crate::api::envelope::FieldError;
-use crate::api::settings;
-use crate::api::{ApiError, Settings, names};
+use crate::api::{ApiError, names, settings};
 use crate::node::Place;
 use crate::node::images;
 use crate::node::state::containers::NewContainer;
@@ -71,10 +70,7 @@ pub fn new_container(body: Body<CreateContainer>, place: &Place) -> Result<NewCo
     environment(&asked.environment_vars)?;
     comment(asked.comment.as_deref())?;
     ssh_public_key(asked.ssh_public_key.as_deref())?;
-    let settings = match &asked.settings {
-        Some(patch) => settings::patched(&Settings::default(), patch)?,
-        None => Settings::default(),
-    };
+    let settings = settings::given(asked.settings.as_ref())?;
     let hoody_kit = asked.hoody_kit.unwrap_or(true);
     let warnings = WITHOUT_EFFECT
         .iter()
@@ -133,12 +129,7 @@ pub fn container_update(mut change: UpdateContainer) -> Result<UpdateContainer, 
 }
 
 fn comment(text: Option<&str>) -> Result<(), FieldError> {
-    match text {
-        Some(text) if text.chars().count() > names::COMMENT_MAX => {
-            Err(FieldError::new("/comment", format!("must be at most {} characters long", names::COMMENT_MAX)))
-        }
-        _ => Ok(()),
-    }
+    names::at_most("/comment", text, names::COMMENT_MAX)
 }
 
 fn ssh_public_key(key: Option<&str>) -> Result<(), FieldError> {

@@ -56,8 +56,7 @@ async fn add(
     let (id, direction) = (container_id(&id)?, direction(&word)?);
     only_in_remove(&body.value)?;
     let rule = body.value.rule(direction)?;
-    let (_, rules) = node.change_rules(id, Change::Add(direction, Box::new(rule.clone()))).await?;
-    let mut rules = rules;
+    let (_, mut rules) = node.change_rules(id, Change::Add(direction, Box::new(rule.clone()))).await?;
     let first = rules.of(direction).len() == 1;
     let message = match (first, direction) {
         (true, Direction::Ingress) => "Rule added; what no ingress rule allows is rejected from now on",

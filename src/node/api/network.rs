@@ -71,8 +71,8 @@ async fn remove(State(node): State<NodeState>, Params(id): Params<String>) -> Re
 async fn change(node: NodeState, id: String, turn: Turn, message: &str) -> Reply<EgressChanged> {
     let id = container_id(&id)?;
     let egress = node.change_egress(id, turn).await?;
+    let is_running = egress.as_ref().is_some_and(Egress::blocks);
     let status = egress.map_or(EgressStatus::Stopped, |e| e.status);
-    let is_running = status != EgressStatus::Stopped;
     ok(message, EgressChanged { container_id: id, status, is_running, last_check: clock::now() })
 }
 

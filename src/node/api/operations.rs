@@ -21,7 +21,6 @@ pub fn router() -> Router<NodeState> {
         ("copy", "copying containers"),
         ("sync", "syncing copies"),
         ("kvm", "virtual machines"),
-        ("storage/{*rest}", "storage shares"),
         ("proxy/{*rest}", "proxy permissions and hooks"),
     ] {
         let answer = move |State(node): State<NodeState>, Params(id): Params<Id>| not_built(node, id, what);

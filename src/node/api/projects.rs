@@ -9,9 +9,9 @@ use axum::routing::get;
 use super::extract::{Asked, Body, Params, project_id};
 use super::reply::{Reply, created, ok};
 use super::{NodeState, put_or_patch};
-use crate::api::container::ProjectStats;
 use crate::api::project::{CreateProject, ProjectList, UpdateProject};
-use crate::api::{Project, Settings, names, settings};
+use crate::api::stats::ProjectStats;
+use crate::api::{Project, names, settings};
 
 const SORT: [(&str, &str); 5] =
     [("id", "id"), ("name", "alias"), ("alias", "alias"), ("created_at", "created_at"), ("updated_at", "updated_at")];
@@ -41,10 +41,7 @@ async fn create(State(node): State<NodeState>, body: Body<CreateProject>) -> Rep
     let new = body.value;
     names::project_alias(&new.alias)?;
     let color = new.color.as_deref().map_or_else(|| Ok(random_color()), names::color)?;
-    let settings = match &new.settings {
-        Some(patch) => settings::patched(&Settings::default(), patch)?,
-        None => Settings::default(),
-    };
+    let settings = settings::given(new.settings.as_ref())?;
     let (project, event) =
         node.db(move |store| store.create_project(&new.alias, &color, new.max_containers, &settings)).await?;
     node.bus.tell(event);

@@ -30,10 +30,6 @@ fn share_id(text: &str) -> Result<ShareId, ApiError> {
     text.parse().map_err(|_| ApiError::not_found("share"))
 }
 
-fn now_s() -> u64 {
-    u64::try_from(clock::now_ms() / 1000).unwrap_or(0)
-}
-
 async fn create(State(node): State<NodeState>, Params(id): Params<String>, body: Body<CreateShare>) -> Reply<Share> {
     let source = container_id(&id)?;
     node.db(move |store| store.container(&source)).await?;
@@ -61,7 +57,7 @@ async fn create(State(node): State<NodeState>, Params(id): Params<String>, body:
 
 fn expiry(at: Option<u64>) -> Result<(), FieldError> {
     match at {
-        Some(at) if at <= now_s() => Err(FieldError::new("/expires_at", "must be in the future, in seconds")),
+        Some(at) if at <= clock::now_s() => Err(FieldError::new("/expires_at", "must be in the future, in seconds")),
         // Dates beyond are typing errors: milliseconds instead of seconds, mostly.
         Some(at) if at > 32_503_680_000 => Err(FieldError::new("/expires_at", "must be in seconds, not milliseconds")),
         _ => Ok(()),
@@ -103,7 +99,7 @@ impl Filter {
 }
 
 async fn shares_of(node: &NodeState, source: Option<ContainerId>, filter: &Filter) -> Result<Vec<Share>, ApiError> {
-    let now = now_s();
+    let now = clock::now_s();
     let all = node.db(|store| store.shares()).await?;
     Ok(all
         .into_iter()
@@ -204,9 +200,7 @@ async fn toggle(
     let event = node.db(move |store| store.set_share_mount(&target, &id, mount)).await?;
     let at = event.created_at.clone();
     node.bus.tell(event);
-    if node.fleet.in_state(crate::api::ContainerState::Running).iter().any(|(running, _)| *running == target) {
-        shares::sync(&node, target, false).await?;
-    }
+    shares::sync(&node, target, false).await?;
     let all = incoming_of(&node, target).await?;
     let share = all.into_iter().find(|s| s.share.id == id).ok_or_else(|| ApiError::not_found("share"))?;
     let said = serde_json::json!({

@@ -108,15 +108,13 @@ impl OwnNames {
     pub(super) fn found(&self, asked: Asked, found: Found) -> Option<Vec<u8>> {
         let Asked { header, query, wants_edns, .. } = asked;
         let nowhere = Answer { v4: None, v6: None };
-        let reply = match found {
-            Found::Nobody => {
-                let mut reply = reply_to(&header, Some(query), ResponseCode::NXDomain);
-                reply.metadata.authoritative = true;
-                reply
-            }
-            Found::Asleep => answered(&header, query, wants_edns, nowhere, TTL_OF_CONTAINER),
-            Found::At(v4, v6) => answered(&header, query, wants_edns, Answer { v4: Some(v4), v6 }, TTL_OF_CONTAINER),
+        let (answer, code) = match found {
+            Found::Nobody => (nowhere, ResponseCode::NXDomain),
+            Found::Asleep => (nowhere, ResponseCode::NoError),
+            Found::At(v4, v6) => (Answer { v4: Some(v4), v6 }, ResponseCode::NoError),
         };
+        let mut reply = answered(&header, query, wants_edns, answer, TTL_OF_CONTAINER);
+        reply.metadata.response_code = code;
         reply.to_vec().ok()
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct World {
     pub calls: Vec<String>,
     /// Firewall and egress of each.
     pub policies: HashMap<ContainerId, Policy>,
+    /// Names of the shares that each sees.
+    pub shown: BTreeMap<ContainerId, BTreeSet<String>>,
     /// How long a graceful stop takes.
     pub stop_takes: Duration,
     /// CPU time that every look finds used since the one before, in microseconds.
@@ -189,6 +191,7 @@ impl Machine for Fake {
         }
         let mut world = self.step("stop", id)?;
         world.watchers.remove(id);
+        world.shown.remove(id);
         world.running.remove(id).map(drop).ok_or_else(|| missing("shim"))
     }
 
@@ -394,15 +397,19 @@ impl Machine for Fake {
         Ok(file)
     }
 
-    fn shown_shares(&self, _id: &ContainerId) -> Vec<String> {
-        Vec::new()
+    fn shown_shares(&self, id: &ContainerId) -> Vec<String> {
+        self.world().shown.get(id).into_iter().flatten().cloned().collect()
     }
 
-    fn show_share(&self, _id: &ContainerId, _share: &crate::engine::shares::Share) -> Result<()> {
+    fn show_share(&self, id: &ContainerId, share: &crate::engine::shares::Share) -> Result<()> {
+        let mut world = self.world();
+        assert!(world.running.contains_key(id), "only a running container has a door");
+        world.shown.entry(*id).or_default().insert(share.name.clone());
         Ok(())
     }
 
-    fn hide_share(&self, _id: &ContainerId, _name: &str) -> Result<()> {
+    fn hide_share(&self, id: &ContainerId, name: &str) -> Result<()> {
+        self.world().shown.entry(*id).or_default().remove(name);
         Ok(())
     }
 

@@ -68,12 +68,14 @@ impl Machine for Real {
 
     fn delete_disk(&self, id: &ContainerId) -> Result<()> {
         fault::step("delete_disk");
-        // What stays is found by `cowl doctor --leaks`; it must not keep the disk.
+        self.pool.delete_disk(id)?;
+        // Last: while its disk is there it can be started again, and not without its rules. What stays
+        // of them is found by `cowl doctor --leaks`.
         if let Err(error) = self.set_policy(id, &Policy::default()) {
             tracing::warn!(container = %id, %error, "its firewall rules could not be removed");
         }
         ramdisk::release(&self.config.run_dir, id);
-        self.pool.delete_disk(id)
+        Ok(())
     }
 
     fn disks(&self) -> Result<Vec<ContainerId>> {
@@ -207,9 +209,7 @@ impl Machine for Real {
     fn limit(&self, id: &ContainerId, limits: &Limits) -> Result<Vec<Shortfall>> {
         let (quotas, disk) = (self.pool.quotas(), self.pool.disk(id));
         if self.cgroups.holds(id) {
-            let short = limits::apply(&self.cgroups, &self.config.tag(), quotas, id, &disk, limits);
-            self.cgroups.show_limits_inside(id);
-            short
+            limits::apply(&self.cgroups, &self.config.tag(), quotas, id, &disk, limits)
         } else if disk.exists() {
             limits::disk(quotas, id, &disk, limits)
         } else {

@@ -65,6 +65,11 @@ impl Calendar {
         }
     }
 
+    /// Midnight of every day.
+    pub fn daily() -> Self {
+        Self { seconds: 1, minutes: 1, hours: 1, ..Self::always() }
+    }
+
     fn fits_year(&self, year: i16) -> bool {
         let within = |(first, last, step): &(i16, i16, i16)| {
             (*first..=*last).contains(&year) && (year - first) % (*step).max(1) == 0

@@ -6,7 +6,7 @@ use super::calendar::{Calendar, Days, range};
 const ENTRIES: usize = 256;
 
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+pub(super) const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 /// When something runs, and what.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,13 +99,12 @@ pub(super) fn plain(word: &str) -> Option<u32> {
 }
 
 fn shorthand(word: &str) -> Option<Calendar> {
-    let at_midnight = Calendar { seconds: 1, minutes: 1, hours: 1, ..Calendar::always() };
     Some(match word {
         "hourly" => Calendar { seconds: 1, minutes: 1, ..Calendar::always() },
-        "daily" | "midnight" => at_midnight,
-        "weekly" => Calendar { weekdays: 1, ..at_midnight },
-        "monthly" => Calendar { days: 1 << 1, ..at_midnight },
-        "yearly" | "annually" => Calendar { days: 1 << 1, months: 1 << 1, ..at_midnight },
+        "daily" | "midnight" => Calendar::daily(),
+        "weekly" => Calendar { weekdays: 1, ..Calendar::daily() },
+        "monthly" => Calendar { days: 1 << 1, ..Calendar::daily() },
+        "yearly" | "annually" => Calendar { days: 1 << 1, months: 1 << 1, ..Calendar::daily() },
         // `reboot` is no point in time.
         _ => return None,
     })

@@ -34,6 +34,10 @@ impl Drop for Drowsy {
     }
 }
 
+fn mode_of(row: &ContainerRow) -> SleepMode {
+    row.effective_settings().sleep.mode.unwrap_or(SleepMode::Stop)
+}
+
 impl Driver {
     /// Puts it to sleep by itself, unless it is in use or its settings say otherwise by now.
     pub(in crate::node) async fn doze(&mut self, row: ContainerRow) -> Result<Done, ApiError> {
@@ -41,7 +45,7 @@ impl Driver {
         let _drowsy = Drowsy::begin(&self.live);
         let idle = self.live.activity.idle_since().map(|since| since.elapsed());
         match (after, idle) {
-            (Some(after), Some(idle)) if idle >= after => self.fall_asleep(row, "sleep").await,
+            (Some(after), Some(idle)) if idle >= after => self.fall_asleep(row.state, mode_of(&row), "sleep").await,
             _ => Ok(Done::State(row.state)),
         }
     }
@@ -49,19 +53,33 @@ impl Driver {
     /// Puts it to sleep because somebody says so, in use or not.
     pub(in crate::node) async fn sleep(&mut self, row: ContainerRow, by: &'static str) -> Result<Done, ApiError> {
         let _drowsy = Drowsy::begin(&self.live);
-        self.fall_asleep(row, by).await
+        self.fall_asleep(row.state, mode_of(&row), by).await
     }
 
-    async fn fall_asleep(&mut self, row: ContainerRow, by: &'static str) -> Result<Done, ApiError> {
-        let mode = row.effective_settings().sleep.mode.unwrap_or(SleepMode::Stop);
-        let (step, slept) = match mode {
-            SleepMode::Stop => ("stop", None),
-            SleepMode::Freeze => ("freeze", Some(())),
+    /// Has it sleep halted, whatever its settings say: what runs or is frozen of it ends.
+    pub(in crate::node) async fn sleep_halted(
+        &mut self,
+        state: ContainerState,
+        by: &'static str,
+    ) -> Result<Done, ApiError> {
+        let _drowsy = Drowsy::begin(&self.live);
+        self.fall_asleep(state, SleepMode::Stop, by).await
+    }
+
+    async fn fall_asleep(
+        &mut self,
+        state: ContainerState,
+        mode: SleepMode,
+        by: &'static str,
+    ) -> Result<Done, ApiError> {
+        let step = match mode {
+            SleepMode::Stop => "stop",
+            SleepMode::Freeze => "freeze",
         };
         self.begin(Kind::Sleep, step, serde_json::json!({})).await?;
-        let slept = match slept {
-            None => self.halt(row.state, GRACE).await,
-            Some(()) => self.freeze_deep().await,
+        let slept = match mode {
+            SleepMode::Stop => self.halt(state, GRACE).await,
+            SleepMode::Freeze => self.freeze_deep().await,
         };
         if let Err(error) = slept {
             return Err(self.runs_on(by, error).await);

@@ -26,10 +26,6 @@ async fn sleepy(node: &Arc<Node>, project: ProjectId, mode: SleepMode, after: Op
     id
 }
 
-fn count(b: &TestBox, call: &str) -> usize {
-    b.machine.world().calls.iter().filter(|c| c.starts_with(call)).count()
-}
-
 /// Who brought the container into its state.
 fn by(node: &Node, id: &ContainerId) -> String {
     node.store.status_logs(id, 1, 0, true).unwrap().0.remove(0).triggered_by
@@ -61,11 +57,11 @@ async fn what_sleeps_frozen_keeps_its_processes_and_gives_its_memory_back() {
     let started = node.store.container(&id).unwrap().started_at;
     node.operate(&id, "sleep").await.unwrap();
     assert!(b.machine.status(&id).unwrap().frozen);
-    assert_eq!((count(&b, "reclaim"), count(&b, "stop")), (1, 0));
+    assert_eq!((b.count("reclaim"), b.count("stop")), (1, 0));
     check(&node, &b.machine);
     assert!(node.awake(&project, &id).await.unwrap().is_ok());
     node.until(&id, Running).await;
-    assert_eq!((node.store.container(&id).unwrap().started_at, count(&b, "start ")), (started, 1));
+    assert_eq!((node.store.container(&id).unwrap().started_at, b.count("start ")), (started, 1));
     check(&node, &b.machine);
 }
 
@@ -97,7 +93,7 @@ async fn many_requests_at_once_wake_it_once() {
     for woken in futures_util::future::join_all(asks).await {
         assert!(woken.unwrap());
     }
-    assert_eq!(count(&b, "start "), 2);
+    assert_eq!(b.count("start "), 2);
     check(&node, &b.machine);
 }
 
@@ -118,7 +114,7 @@ async fn who_comes_while_it_falls_asleep_waits_and_wakes_it() {
     }
     assert!(node.awake(&project, &id).await.unwrap().is_ok());
     assert_eq!(falling.await.unwrap(), Ok(Done::State(Asleep)));
-    assert_eq!((node.state_of(&id), count(&b, "start ")), (Running, 2));
+    assert_eq!((node.state_of(&id), b.count("start ")), (Running, 2));
     check(&node, &b.machine);
 }
 

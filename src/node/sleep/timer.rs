@@ -2,13 +2,11 @@
 
 use jiff::tz::TimeZone;
 
-use super::calendar::{Calendar, Days, range};
-use super::crontab::plain;
+use super::calendar::{Calendar, range};
+use super::crontab::{WEEKDAYS, plain};
 
 /// Lines of one unit that are looked at.
 const LINES: usize = 64;
-
-const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 /// When a timer unit elapses by the calendar; other triggers have no moment that is known from outside.
 pub(super) fn parse(unit: &str) -> Vec<Calendar> {
@@ -44,45 +42,46 @@ fn expression(text: &str) -> Option<Calendar> {
     if zone.is_some() {
         words.pop();
     }
-    let midnight = Calendar { seconds: 1, minutes: 1, hours: 1, ..Calendar::always() };
-    let mut calendar = match words[..] {
-        [] => return None,
-        [word] if shorthand(word, &midnight).is_some() => shorthand(word, &midnight)?,
-        _ => {
-            let mut calendar = midnight;
-            let mut words = words.into_iter().peekable();
-            if let Some(days) = words.next_if(|w| w.starts_with(|c: char| c.is_ascii_alphabetic())) {
-                calendar.weekdays = weekdays(days)?;
-            }
-            if let Some(date) = words.next_if(|w| !w.contains(':')) {
-                set_date(&mut calendar, date)?;
-            }
-            if let Some(time) = words.next() {
-                set_time(&mut calendar, time)?;
-            }
-            if words.next().is_some() {
-                return None;
-            }
-            calendar
-        }
+    let short = match words[..] {
+        [word] => shorthand(word),
+        _ => None,
     };
-    (calendar.which, calendar.zone) = (Days::Both, zone);
-    Some(calendar)
+    let calendar = short.or_else(|| written_out(&words))?;
+    Some(Calendar { zone, ..calendar })
 }
 
-fn shorthand(word: &str, midnight: &Calendar) -> Option<Calendar> {
-    let of_months = |months| Calendar { days: 1 << 1, months, ..midnight.clone() };
+fn shorthand(word: &str) -> Option<Calendar> {
+    let of_months = |months| Calendar { days: 1 << 1, months, ..Calendar::daily() };
     Some(match word {
         "minutely" => Calendar { seconds: 1, ..Calendar::always() },
         "hourly" => Calendar { seconds: 1, minutes: 1, ..Calendar::always() },
-        "daily" => midnight.clone(),
-        "weekly" => Calendar { weekdays: 1 << 1, ..midnight.clone() },
+        "daily" => Calendar::daily(),
+        "weekly" => Calendar { weekdays: 1 << 1, ..Calendar::daily() },
         "monthly" => of_months(range(1, 12, 1)),
         "quarterly" => of_months(range(1, 12, 3)),
         "semiannually" => of_months(range(1, 12, 6)),
         "yearly" | "annually" => of_months(1 << 1),
         _ => return None,
     })
+}
+
+/// Weekdays, date and time, of which there is at least one.
+fn written_out(words: &[&str]) -> Option<Calendar> {
+    if words.is_empty() {
+        return None;
+    }
+    let mut calendar = Calendar::daily();
+    let mut words = words.iter().copied().peekable();
+    if let Some(days) = words.next_if(|w| w.starts_with(|c: char| c.is_ascii_alphabetic())) {
+        calendar.weekdays = weekdays(days)?;
+    }
+    if let Some(date) = words.next_if(|w| !w.contains(':')) {
+        set_date(&mut calendar, date)?;
+    }
+    if let Some(time) = words.next() {
+        set_time(&mut calendar, time)?;
+    }
+    words.next().is_none().then_some(calendar)
 }
 
 fn weekdays(text: &str) -> Option<u64> {

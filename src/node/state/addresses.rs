@@ -7,8 +7,9 @@ use std::net::Ipv4Addr;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Error, Result};
+use super::{Error, Result, Store};
 use crate::api::ContainerId;
+use crate::api::names::hostname;
 use crate::engine::Ipv4Net;
 use crate::node::clock;
 
@@ -59,10 +60,39 @@ pub(super) fn free(tx: &Transaction<'_>, id: &ContainerId) -> Result<()> {
     Ok(())
 }
 
+impl Store {
+    /// The index of the living container whose host name and project's name, as DNS labels, are
+    /// these; `None` inside when it does not live. Nothing when none is called so, or several.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn find_by_labels(&self, name: &str, project: &str) -> Result<Option<Option<u32>>> {
+        self.read(|c| {
+            let mut query = c.prepare_cached(
+                "SELECT c.name, p.alias, c.address_idx, c.state IN ('running', 'paused') FROM containers c
+                 JOIN projects p ON p.id = c.project_id",
+            )?;
+            let rows = query.query_map([], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, u32>(2)?, row.get::<_, bool>(3)?))
+            })?;
+            let mut found = None;
+            for row in rows {
+                let (own, alias, index, lives) = row?;
+                if hostname(&own) == name && hostname(&alias) == project {
+                    if found.is_some() {
+                        return Ok(None);
+                    }
+                    found = Some(lives.then_some(index));
+                }
+            }
+            Ok(found)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::state::Store;
 
     #[test]
     fn addresses_skip_the_nodes_share_and_the_ends_of_each_block() {
@@ -92,5 +122,15 @@ mod tests {
         assert_eq!(lease_one(), 300);
         assert_eq!(lease_one(), 16);
         assert!(store.write(|tx| lease(tx, &ContainerId::generate())).is_err());
+    }
+
+    #[test]
+    fn a_container_is_found_by_the_labels_of_its_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("node.db")).unwrap();
+        let project = store.create_project("My Demo", "#FFF", None, &Default::default()).unwrap().0.id;
+        store.create_container(&project, &crate::node::tests::plain("web_1")).unwrap();
+        assert_eq!(store.find_by_labels("web-1", "my-demo").unwrap(), Some(None));
+        assert_eq!(store.find_by_labels("web-1", "other").unwrap(), None);
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! The rules of a container are written as a whole: they are few, and their order is part of them.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
+use super::containers::text;
 use super::events::{self, NewEvent};
+use super::projects::project_of;
 use super::{Error, Result, Store, column};
+use crate::api::ContainerId;
 use crate::api::event::Event;
 use crate::api::firewall::{Direction, RuleBody, Rules};
 use crate::api::network::Egress;
-use crate::api::{ContainerId, ProjectId};
 
 /// What of a container's network its owner decided.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,12 +50,6 @@ fn egress(c: &Connection, id: &ContainerId) -> Result<Option<Egress>> {
     text.as_deref().map(parse).transpose()
 }
 
-fn project(tx: &Transaction<'_>, id: &ContainerId) -> Result<ProjectId> {
-    tx.query_row("SELECT project_id FROM containers WHERE id = ?1", [id.as_str()], |row| column(row, "project_id"))
-        .optional()?
-        .ok_or(Error::NotFound("container"))
-}
-
 impl Store {
     /// Rules and egress of a container.
     ///
@@ -89,14 +85,14 @@ impl Store {
         happened: Vec<(&'static str, serde_json::Value)>,
     ) -> Result<Vec<Event>> {
         self.write(|tx| {
-            let project = project(tx, id)?;
+            let project = project_of(tx, id)?;
             tx.execute("DELETE FROM firewall_rules WHERE container_id = ?1", [id.as_str()])?;
             let mut insert = tx.prepare_cached(
                 "INSERT INTO firewall_rules (container_id, direction, enabled, rule) VALUES (?1, ?2, ?3, ?4)",
             )?;
             for (direction, rule) in rules.iter() {
-                let text = serde_json::to_string(&rule.body(direction)).unwrap_or_default();
-                insert.execute(params![id.as_str(), direction.as_str(), rule.is_enabled(), text])?;
+                let body = text(&rule.body(direction));
+                insert.execute(params![id.as_str(), direction.as_str(), rule.is_enabled(), body])?;
             }
             happened
                 .into_iter()
@@ -111,38 +107,9 @@ impl Store {
     /// [`Error::NotFound`].
     pub fn set_egress(&self, id: &ContainerId, egress: Option<&Egress>) -> Result<()> {
         self.write(|tx| {
-            let text = egress.map(|e| serde_json::to_string(e).unwrap_or_default());
-            let changed = tx.execute("UPDATE containers SET network = ?2 WHERE id = ?1", params![id.as_str(), text])?;
+            let kept = egress.map(text);
+            let changed = tx.execute("UPDATE containers SET network = ?2 WHERE id = ?1", params![id.as_str(), kept])?;
             if changed == 0 { Err(Error::NotFound("container")) } else { Ok(()) }
-        })
-    }
-
-    /// The index of the living container whose host name and project's name, as DNS labels, are
-    /// these; `None` inside when it does not live. Nothing when none is called so, or several.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn find_by_labels(&self, name: &str, project: &str) -> Result<Option<Option<u32>>> {
-        use crate::api::names::hostname;
-        self.read(|c| {
-            let mut query = c.prepare_cached(
-                "SELECT c.name, p.alias, c.address_idx, c.state IN ('running', 'paused') FROM containers c
-                 JOIN projects p ON p.id = c.project_id",
-            )?;
-            let rows = query.query_map([], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, u32>(2)?, row.get::<_, bool>(3)?))
-            })?;
-            let mut found = None;
-            for row in rows {
-                let (own, alias, index, lives) = row?;
-                if hostname(&own) == name && hostname(&alias) == project {
-                    if found.is_some() {
-                        return Ok(None);
-                    }
-                    found = Some(lives.then_some(index));
-                }
-            }
-            Ok(found)
         })
     }
 }
@@ -157,8 +124,8 @@ mod tests {
     fn scene() -> (tempfile::TempDir, Store, ContainerId) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("node.db")).unwrap();
-        let project = store.create_project("My Demo", "#FFF", None, &Default::default()).unwrap().0.id;
-        let row = store.create_container(&project, &crate::node::tests::plain("web_1")).unwrap().0;
+        let project = store.create_project("demo", "#FFF", None, &Default::default()).unwrap().0.id;
+        let row = store.create_container(&project, &crate::node::tests::plain("web")).unwrap().0;
         (dir, store, row.id)
     }
 
@@ -201,12 +168,5 @@ mod tests {
         store.set_egress(&id, None).unwrap();
         assert_eq!(store.network(&id).unwrap(), NetworkRow::default());
         assert!(store.set_egress(&ContainerId::generate(), None).is_err());
-    }
-
-    #[test]
-    fn a_container_is_found_by_the_labels_of_its_names() {
-        let (_dir, store, _) = scene();
-        assert_eq!(store.find_by_labels("web-1", "my-demo").unwrap(), Some(None));
-        assert_eq!(store.find_by_labels("web-1", "other").unwrap(), None);
     }
 }

@@ -14,7 +14,7 @@ pub enum Kind {
     Create,
     /// `start`.
     Start,
-    /// `stop`.
+    /// `stop`; args hold `node_ends`, whether it is for the node's own end.
     Stop,
     /// `stop` → `start`.
     Restart,

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::{Error, Result, column};
 use crate::engine::leaks::Known;
 
-/// Which containers and snapshots the database at `path` knows; `None` when there is no such file.
+/// Which containers, projects and snapshots the database at `path` knows; `None` when there is no such file.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -22,6 +22,10 @@ pub fn known(path: &Path) -> Result<Option<Known>> {
     let mut query = conn.prepare("SELECT id FROM containers")?;
     for id in query.query_map([], |row| column(row, "id"))? {
         known.containers.insert(id?);
+    }
+    let mut query = conn.prepare("SELECT id FROM projects")?;
+    for id in query.query_map([], |row| column(row, "id"))? {
+        known.projects.insert(id?);
     }
     let mut query = conn.prepare("SELECT container_id, name FROM snapshots")?;
     for snapshot in query.query_map([], |row| Ok((column(row, "container_id")?, row.get("name")?)))? {
@@ -43,6 +47,7 @@ mod tests {
         let store = Store::open(&path).unwrap();
         let project = store.create_project("demo", "#FFF", None, &Default::default()).unwrap().0.id;
         let row = store.create_container(&project, &crate::node::tests::plain("web")).unwrap().0;
-        assert!(known(&path).unwrap().unwrap().containers.contains(&row.id));
+        let known = known(&path).unwrap().unwrap();
+        assert!(known.containers.contains(&row.id) && known.projects.contains(&project));
     }
 }

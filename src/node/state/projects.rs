@@ -1,12 +1,12 @@
 //! Projects.
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::events::{self, NewEvent};
 use super::{Error, Result, Store, Window, column, containers, is_unique_violation, json};
 use crate::api::event::Event;
 use crate::api::project::UpdateProject;
-use crate::api::{Project, ProjectId, Settings};
+use crate::api::{ContainerId, Project, ProjectId, Settings};
 use crate::node::clock;
 
 /// Columns a list of projects may be sorted by, as the API names them.
@@ -28,12 +28,22 @@ fn from_row(row: &Row<'_>, owner: &str) -> rusqlite::Result<Project> {
     })
 }
 
-fn owner(c: &rusqlite::Connection) -> Result<String> {
+fn owner(c: &Connection) -> Result<String> {
     Ok(c.query_row("SELECT value FROM meta WHERE key = 'owner_id'", [], |r| r.get(0)).optional()?.unwrap_or_default())
 }
 
 fn taken(alias: &str) -> Error {
     Error::Conflict(format!("a project named {alias} exists already"))
+}
+
+/// The project of a container.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such container.
+pub(super) fn project_of(c: &Connection, id: &ContainerId) -> Result<ProjectId> {
+    c.query_row("SELECT project_id FROM containers WHERE id = ?1", [id.as_str()], |r| column(r, "project_id"))
+        .optional()?
+        .ok_or(Error::NotFound("container"))
 }
 
 impl Store {

@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::events::{self, NewEvent};
+use super::projects::project_of;
 use super::{Error, Result, Store, column, optional};
 use crate::api::event::Event;
 use crate::api::ids::ShareId;
@@ -198,9 +199,7 @@ impl Store {
                  ON CONFLICT (share_id, container_id) DO UPDATE SET mount = ?3",
                 params![share.as_str(), id.as_str(), mount],
             )?;
-            let project = tx.query_row("SELECT project_id FROM containers WHERE id = ?1", [id.as_str()], |r| {
-                column(r, "project_id")
-            })?;
+            let project = project_of(tx, id)?;
             let data = serde_json::json!({ "share_id": share, "mount": mount });
             events::insert(tx, NewEvent::container("storage.share.mount_changed", project, *id, data))
         })

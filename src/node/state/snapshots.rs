@@ -4,9 +4,10 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::events::{self, NewEvent};
+use super::projects::project_of;
 use super::{Error, Result, Store, column, is_unique_violation};
 use crate::api::event::Event;
-use crate::api::{ContainerId, ProjectId, Snapshot};
+use crate::api::{ContainerId, Snapshot};
 use crate::node::clock;
 
 /// What a snapshot to be taken is like.
@@ -44,12 +45,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Snapshot> {
         size: row.get::<_, Option<u64>>("size")?.unwrap_or(0),
         kind: row.get("kind")?,
     })
-}
-
-fn project_of(c: &Connection, id: &ContainerId) -> Result<ProjectId> {
-    c.query_row("SELECT project_id FROM containers WHERE id = ?1", [id.as_str()], |r| column(r, "project_id"))
-        .optional()?
-        .ok_or(Error::NotFound("container"))
 }
 
 fn alias_taken(alias: &str) -> Error {

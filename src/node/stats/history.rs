@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::api::ContainerId;
-use crate::api::history::StatsPoint;
+use crate::api::stats::StatsPoint;
 use crate::node::clock;
 
 /// Between two points of the last hour.

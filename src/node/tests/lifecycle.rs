@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::shim::protocol::{Event as ShimEvent, Outcome};
 use crate::node::machine::Machine;
 use crate::node::snapshots::sweep_once;
+use crate::node::state::journal::Kind;
 
 #[tokio::test]
 async fn requests_at_once_are_served_one_by_one_and_repeats_do_nothing() {
@@ -15,8 +16,7 @@ async fn requests_at_once_are_served_one_by_one_and_repeats_do_nothing() {
     for result in futures_util::future::join_all(starts).await {
         assert_eq!(result, Ok(Done::State(ContainerState::Running)));
     }
-    let started = b.machine.world().calls.iter().filter(|c| c.starts_with("start ")).count();
-    assert_eq!(started, 2);
+    assert_eq!(b.count("start "), 2);
     check(&node, &b.machine);
 }
 
@@ -225,6 +225,50 @@ async fn after_a_reboot_of_the_box_only_what_is_wanted_starts() {
     b.crash(node).await;
     let node = b.start().await;
     assert_eq!(node.state_of(&web), ContainerState::Running);
+}
+
+#[tokio::test]
+async fn a_halt_that_a_crash_interrupted_is_finished_with_what_was_to_follow() {
+    let mut b = TestBox::new();
+    let mut node = b.start().await;
+    let id = node.make(node.test_project(), "web").await;
+    let restore = serde_json::json!({ "name": "a", "safety": "b", "was_running": true });
+    for (kind, args, after) in [
+        (Kind::Restart, serde_json::json!({}), ContainerState::Running),
+        (Kind::Restore, restore, ContainerState::Running),
+        (Kind::Stop, serde_json::json!({ "node_ends": true }), ContainerState::Running),
+        (Kind::Stop, serde_json::json!({ "node_ends": false }), ContainerState::Stopped),
+    ] {
+        // Init was asked to halt already, or is gone.
+        for gone in [false, true] {
+            node.store.begin(&id, kind, "stop", &args).unwrap();
+            b.crash(node).await;
+            let halts = b.count("stop ") + usize::from(!gone);
+            if gone {
+                b.machine.world().running.clear();
+            }
+            node = b.start().await;
+            node.until(&id, after).await;
+            node.settle().await;
+            check(&node, &b.machine);
+            let row = node.store.container(&id).unwrap();
+            assert_eq!((b.count("stop "), row.wanted), (halts, after == ContainerState::Running), "{kind:?} {gone}");
+            node.operate(&id, "start").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reboot_inside_keeps_the_limits_that_were_changed_since_the_start() {
+    let b = TestBox::new();
+    let node = b.start().await;
+    let id = node.make(node.test_project(), "web").await;
+    let status = b.machine.status(&id).unwrap();
+    b.machine.tell(&id, ShimEvent::Started(status));
+    while b.count("limit ") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    check(&node, &b.machine);
 }
 
 #[tokio::test]

@@ -55,6 +55,11 @@ impl TestBox {
         node
     }
 
+    /// How many calls of the machine begin so.
+    pub fn count(&self, call: &str) -> usize {
+        self.machine.world().calls.iter().filter(|c| c.starts_with(call)).count()
+    }
+
     /// Ends a node without a word, then lets the power come back.
     pub async fn crash(&mut self, node: Arc<Node>) {
         self.machine.fuse.set(0);
@@ -68,6 +73,7 @@ impl TestBox {
 mod crash;
 mod lifecycle;
 mod random;
+mod shares;
 
 use std::time::Duration;
 

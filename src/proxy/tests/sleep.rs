@@ -5,28 +5,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
-use tokio_tungstenite::tungstenite::Message;
 
-use super::{Activity, House};
+use super::websocket::{echo_socket, open_socket};
+use super::{Activity, House, eventually};
 
 impl House {
     fn activity(&self) -> Arc<Activity> {
         let running = self.fleet.running.lock().unwrap();
         Arc::clone(&running[&(self.project, self.container)].activity)
     }
-}
-
-async fn until(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..1_000 {
-        if done() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("never {what}");
 }
 
 #[tokio::test]
@@ -44,17 +34,13 @@ async fn a_computer_is_in_use_while_a_request_or_a_tunnel_lasts() {
     house.kit(super::echo()).await;
     let host = house.host("terminal-1");
     assert!(house.activity().idle_since().is_some());
-    super::websocket::echo_socket(&house, 80).await;
-    let http = house.host("http");
-    let (mut socket, _) =
-        tokio_tungstenite::client_async(format!("wss://{http}/"), house.tls(&http).await).await.unwrap();
-    socket.send(Message::text("x")).await.unwrap();
-    socket.next().await.unwrap().unwrap();
+    echo_socket(&house, 80).await;
+    let socket = open_socket(&house).await;
     assert_eq!(house.activity().idle_since(), None);
     assert_eq!(house.get(&host, "/").await.status, StatusCode::OK);
     assert_eq!(house.activity().idle_since(), None, "the tunnel is still there");
     drop(socket);
-    until("idle again", || house.activity().idle_since().is_some()).await;
+    eventually("it is idle again", || house.activity().idle_since().is_some()).await;
 }
 
 #[tokio::test]
@@ -64,12 +50,8 @@ async fn falling_asleep_ends_tunnels_and_answers_who_waits() {
         std::future::pending::<()>().await;
     };
     house.kit(Router::new().route("/", get(never))).await;
-    super::websocket::echo_socket(&house, 80).await;
-    let http = house.host("http");
-    let (mut socket, _) =
-        tokio_tungstenite::client_async(format!("wss://{http}/"), house.tls(&http).await).await.unwrap();
-    socket.send(Message::text("x")).await.unwrap();
-    socket.next().await.unwrap().unwrap();
+    echo_socket(&house, 80).await;
+    let mut socket = open_socket(&house).await;
     let cutting = {
         let activity = house.activity();
         tokio::spawn(async move {

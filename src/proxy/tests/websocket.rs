@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
@@ -31,6 +34,16 @@ pub(super) async fn echo_socket(house: &House, port: u16) {
             });
         }
     });
+}
+
+/// A socket through the house to its port 80 that has been answered once.
+pub(super) async fn open_socket(house: &House) -> WebSocketStream<TlsStream<TcpStream>> {
+    let host = house.host("http");
+    let (mut socket, _) =
+        tokio_tungstenite::client_async(format!("wss://{host}/"), house.tls(&host).await).await.unwrap();
+    socket.send(Message::text("x")).await.unwrap();
+    socket.next().await.unwrap().unwrap();
+    socket
 }
 
 #[tokio::test]
@@ -98,11 +111,7 @@ async fn a_switch_nobody_asked_for_is_a_broken_reply() {
 async fn a_stopping_node_ends_tunnels_at_once() {
     let mut house = House::new().await;
     echo_socket(&house, 80).await;
-    let host = house.host("http");
-    let (mut socket, _) =
-        tokio_tungstenite::client_async(format!("wss://{host}/"), house.tls(&host).await).await.unwrap();
-    socket.send(Message::text("x")).await.unwrap();
-    socket.next().await.unwrap().unwrap();
+    let mut socket = open_socket(&house).await;
     house.shutdown.cancel();
     for ended in std::mem::take(&mut house.loops) {
         tokio::time::timeout(Duration::from_secs(2), ended).await.expect("the loop goes on").unwrap();

@@ -55,9 +55,9 @@ fn failed(app: &App, image: &Image, buffer: &mut Buffer, area: Rect) {
     let reason = image.error.as_deref().unwrap_or("no reason was given");
     let mut row = y + 2;
     let mut lines = wrap(reason, usize::from(width));
-    let room = usize::from(height.saturating_sub(AROUND)).max(1);
+    let room = usize::from(height.saturating_sub(AROUND)).max(2);
     if lines.len() > room {
-        lines.truncate(room);
+        lines.truncate(room - 1);
         lines.push("…".into());
     }
     for line in lines {

@@ -3,10 +3,9 @@
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::arm;
 use crate::harness::run::{program, run};
+use crate::harness::world::{Attempt, dials};
 use crate::harness::{Container, shared};
 use crate::stories;
 
@@ -17,20 +16,10 @@ stories![
     neither_the_nodes_api_nor_anothers_kit_answers,
 ];
 
-/// Name of the host's end of a container's cable.
-fn veth(c: &Container<'_>) -> String {
-    let hash = Sha256::digest(c.node.run_dir().as_os_str().as_encoded_bytes());
-    format!("cw{:02x}{:02x}{}", hash[0], hash[1], &c.id[..8])
-}
-
 /// Packets that came out of the container so far.
 fn sent(c: &Container<'_>) -> u64 {
-    let path = format!("/sys/class/net/{}/statistics/rx_packets", veth(c));
+    let path = format!("/sys/class/net/{}/statistics/rx_packets", c.veth());
     std::fs::read_to_string(path).unwrap().trim().parse().unwrap()
-}
-
-fn address(c: &Container<'_>) -> String {
-    c.now()["address"].as_str().unwrap().to_owned()
 }
 
 /// The host's own IPv4 addresses, except loopback.
@@ -48,7 +37,7 @@ fn forged_source_addresses_do_not_pass() {
     let node = shared::node();
     let (a, b) = (node.container("forger"), node.container("victim"));
     arm(&a);
-    let (own, other) = (address(&a), address(&b));
+    let (own, other) = (a.address(), b.address());
     let ear = UdpSocket::bind("0.0.0.0:0").unwrap();
     ear.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let port = ear.local_addr().unwrap().port();
@@ -80,12 +69,12 @@ fn forged_arp_and_router_advertisements_change_nothing() {
     let (a, b) = (node.container("liar"), node.container("named"));
     arm(&a);
     let before = sent(&a);
-    for claimed in host_addresses().iter().chain([&address(&b), &"169.254.1.1".to_owned()]) {
+    for claimed in host_addresses().iter().chain([&b.address(), &"169.254.1.1".to_owned()]) {
         a.says(&format!("/root/probe arp {claimed}"));
     }
     a.says("/root/probe advertise");
     assert!(sent(&a) >= before + 9, "the packets did not even leave the container");
-    let veth = veth(&a);
+    let veth = a.veth();
     let neighbours = ip(&["neigh", "show"]);
     assert!(!neighbours.contains("02:ba:db:ad:00:01"), "{neighbours}");
     for (what, table) in [
@@ -101,8 +90,7 @@ fn forged_arp_and_router_advertisements_change_nothing() {
 /// Fails to open a TCP connection from inside within 3 seconds.
 #[track_caller]
 fn is_shut(c: &Container<'_>, host: &str, port: u16) {
-    let ran = c.exec(&format!("timeout 3 bash -c 'exec 3<>/dev/tcp/{host}/{port}'"));
-    assert_ne!(ran.code, 0, "{host}:{port} answers: {ran:#?}");
+    assert_ne!(dials(c, host, port), Attempt::Connected, "{host}:{port} answers");
 }
 
 fn no_service_of_the_host_is_reached() {
@@ -159,7 +147,7 @@ fn neither_the_nodes_api_nor_anothers_kit_answers() {
         assert!(!got.stdout.contains(&b.name), "{host}: {got:#?}");
     }
     for port in [22, 80, 443, node.port] {
-        is_shut(&a, &address(&b), port);
+        is_shut(&a, &b.address(), port);
     }
     // No socket of the node has a name inside, as a path or as an abstract one.
     let run_dir = node.run_dir().display().to_string();

@@ -1,6 +1,7 @@
 //! What the stories are told with: nodes, containers, commands, curl, a terminal.
 
 pub mod container;
+pub mod host;
 pub mod network;
 pub mod node;
 pub mod run;
@@ -8,6 +9,7 @@ pub mod screen;
 pub mod shared;
 pub mod sweep;
 pub mod web;
+pub mod world;
 
 use std::path::PathBuf;
 
@@ -37,13 +39,23 @@ impl Story {
     }
 }
 
-/// The stories of a file: `stories![first, second]`.
+/// The stories of a file: `stories![first, second]`; `stories![first; long: second]` where some are
+/// told only when the cases that take long were asked for.
 #[macro_export]
 macro_rules! stories {
     ($($name:ident),* $(,)?) => {
+        $crate::stories![$($name),*; long:];
+    };
+    ($($name:ident),*; long: $($slow:ident),* $(,)?) => {
         /// The stories of this file.
         pub fn all() -> Vec<$crate::harness::Story> {
-            vec![$($crate::harness::Story::new(concat!(module_path!(), "::", stringify!($name)), $name)),*]
+            let always = vec![$($crate::harness::Story::new(concat!(module_path!(), "::", stringify!($name)), $name)),*];
+            let long = if $crate::harness::long() {
+                vec![$($crate::harness::Story::new(concat!(module_path!(), "::", stringify!($slow)), $slow)),*]
+            } else {
+                Vec::new()
+            };
+            [always, long].concat()
         }
     };
 }
@@ -71,7 +83,7 @@ pub fn prerequisites() -> Option<String> {
     if !image().is_file() {
         return Some("COWL_TEST_IMAGE names no file; `cowl images build --export FILE` makes one".into());
     }
-    ["curl", "tmux", "ip", "nft", "setpriv", "nsenter", "lxcfs"]
+    ["cc", "curl", "tmux", "ip", "nft", "setpriv", "nsenter", "lxcfs"]
         .into_iter()
         .find(|p| run::program(p).arg("--version").output().is_err())
         .map(|p| format!("{p} is not installed; see scripts/deps --test"))

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::run::{self, Ran, program, wait};
 use super::{Container, Network, cowl, eventually, image, sweep};
@@ -46,13 +47,15 @@ pub struct Plan {
     name: &'static str,
     image: bool,
     env: Vec<(String, String)>,
+    /// Variables that name a file in the node's directory.
+    files: Vec<(&'static str, &'static str)>,
     network: Option<String>,
 }
 
 impl Plan {
     /// A node with the test image.
     pub fn new(name: &'static str) -> Self {
-        Self { name, image: true, env: Vec::new(), network: None }
+        Self { name, image: true, env: Vec::new(), files: Vec::new(), network: None }
     }
 
     /// It runs in a network of its own, and on the address it chooses there.
@@ -72,6 +75,12 @@ impl Plan {
         self
     }
 
+    /// A variable that names a file in the node's directory.
+    pub fn file(mut self, key: &'static str, name: &'static str) -> Self {
+        self.files.push((key, name));
+        self
+    }
+
     /// Makes its directories and pool without starting it.
     pub fn prepare(self) -> Node {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -80,8 +89,10 @@ impl Plan {
         fs::create_dir_all(dir.join("run")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (slot, child) = (Slot::take(), Mutex::new(None));
-        let node = Node { dir, port, slot, env: self.env, network: self.network, child };
-        sweep::remember(&node.run_dir());
+        let files = self.files.iter().map(|(key, name)| ((*key).to_owned(), dir.join(name).display().to_string()));
+        let env = self.env.into_iter().chain(files).collect();
+        let node = Node { dir, port, slot, env, network: self.network, child };
+        sweep::remember(node.tag());
         if self.image {
             node.cowl(&["images", "build", "--import", image().to_str().unwrap()]).ok();
         }
@@ -150,6 +161,12 @@ impl Node {
         ];
         let own = own.into_iter().filter(|(key, _)| *key != "COWL_LISTEN" || self.network.is_none());
         own.map(|(k, v)| (k.to_owned(), v)).chain(self.env.iter().cloned()).collect()
+    }
+
+    /// What its interfaces, cgroups and firewall table are named by.
+    pub fn tag(&self) -> String {
+        let hash = Sha256::digest(self.run_dir().as_os_str().as_encoded_bytes());
+        format!("{:02x}{:02x}", hash[0], hash[1])
     }
 
     pub fn server_name(&self) -> String {
@@ -267,6 +284,12 @@ impl Node {
     #[track_caller]
     pub fn container(&self, name: &str) -> Container<'_> {
         Container::create(self, name)
+    }
+
+    /// A running container of just this name in a project.
+    #[track_caller]
+    pub fn container_in(&self, project: &str, name: &str) -> Container<'_> {
+        Container::create_in(self, project, name)
     }
 }
 

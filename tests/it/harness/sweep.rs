@@ -9,10 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sha2::{Digest, Sha256};
 
-use super::cowl;
 use super::run::{Ran, program, run};
+use super::{cowl, host};
 
 const PREFIX: &str = "cowlt-";
 
@@ -102,12 +101,10 @@ fn tell(ran: &Ran) {
 /// Processes, other than this one, whose command line names the directory.
 fn processes_naming(dir: &Path) -> Vec<u32> {
     let name = dir.to_string_lossy().into_owned();
-    let numbers = fs::read_dir("/proc").expect("read /proc").flatten();
-    numbers
-        .filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
+    host::pids()
         .filter(|pid| *pid != std::process::id())
         .filter(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = host::command_line(*pid);
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             let ours = line.starts_with(cowl().as_bytes())
                 || line.windows(5).any(|w| w == b"cowl\0")
@@ -150,10 +147,9 @@ fn loops_below(dir: &Path) -> Vec<String> {
 /// Tags of this run's nodes: what their interfaces, cgroups and firewall tables are named by.
 static TAGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Remembers that a node with this run directory was here.
-pub fn remember(run_dir: &Path) {
-    let hash = Sha256::digest(run_dir.as_os_str().as_encoded_bytes());
-    TAGS.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{:02x}{:02x}", hash[0], hash[1]));
+/// Remembers that a node with this tag was here.
+pub fn remember(tag: String) {
+    TAGS.lock().unwrap_or_else(PoisonError::into_inner).push(tag);
 }
 
 /// What is named by the tag of one of this run's nodes.
@@ -161,8 +157,6 @@ fn named_by_tags() -> Vec<String> {
     let tags = TAGS.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let links = run(program("ip").args(["-brief", "link"])).stdout;
     let tables = run(program("nft").args(["list", "tables"])).stdout;
-    let hierarchies = fs::read_dir("/sys/fs/cgroup").expect("read the cgroups").flatten().map(|e| e.path());
-    let roots: Vec<PathBuf> = hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]).collect();
     let mut left = Vec::new();
     for tag in tags {
         let veth = format!("cw{tag}");
@@ -172,8 +166,7 @@ fn named_by_tags() -> Vec<String> {
         left.extend(links.lines().filter(ours).map(|l| format!("interface {l}")));
         let table = format!("cowl_{tag}");
         left.extend(tables.lines().filter(|l| l.ends_with(&table)).map(|l| format!("firewall {l}")));
-        let groups = roots.iter().map(|r| r.join(format!("cowl-{tag}"))).filter(|g| g.exists());
-        left.extend(groups.map(|g| format!("cgroup {}", g.display())));
+        left.extend(host::groups_of_node(&tag).iter().map(|g| format!("cgroup {}", g.display())));
     }
     left
 }

@@ -1,6 +1,6 @@
 # Installing the package as a person does, and its unit.
 
-within 60 apt-get update --error-on=any
+check "Debian's lists are read" "." within 60 apt-get update --error-on=any
 check "apt installs it with what it needs" "Setting up cowl" apt-get install -y --no-install-recommends /srv/cowl.deb
 check "it brought the programs it runs" "^all$" eval 'type -P mkfs.btrfs nft mmdebstrap losetup && echo all'
 check "it made the group" "^cowl:" getent group cowl

@@ -94,19 +94,17 @@ impl Pool {
         if tier != DEBIAN_13 {
             return Err(Error::Unsupported(format!("there is no image tier {tier:?}; the one there is: {DEBIAN_13}")));
         }
-        require("mmdebstrap")?;
-        let keyring = keyring()?;
-        let mirror = Mirror::choose(config.mirror.as_deref())?;
+        let source = Source::find(config)?;
         if let Some(dir) = log.parent() {
             fs::create_dir_all(dir).at("create", dir)?;
         }
         let mut log_file = File::create(log).at("create", log)?;
         let mut progress = Progress::new(progress);
-        progress.enter(Step::Update, &mirror.main);
+        progress.enter(Step::Update, &source.mirror.main);
 
         let tree = Scratch::new(self.temporary("build"));
         btrfs::create(tree.path()).at("create subvolume", tree.path())?;
-        let result = self.fill(config, &mirror, keyring, tree.path(), &mut log_file, &mut progress);
+        let result = self.fill(&source, tree.path(), &mut log_file, &mut progress);
         if let Err(error) = result {
             let _ = writeln!(log_file, "cowl: {error}");
             return Err(error);
@@ -130,46 +128,33 @@ impl Pool {
         log: &Path,
         progress: &mut dyn FnMut(BuildProgress),
     ) -> Result<()> {
-        require("mmdebstrap")?;
-        let keyring = keyring()?;
-        let mirror = Mirror::choose(config.mirror.as_deref())?;
+        let source = Source::find(config)?;
         let mut log_file = File::create(log).at("create", log)?;
         let mut progress = Progress::new(progress);
-        progress.enter(Step::Update, &mirror.main);
+        progress.enter(Step::Update, &source.mirror.main);
         let tree = Scratch::new(tree.to_owned());
         btrfs::create(tree.path()).at("create subvolume", tree.path())?;
-        self.unpack(config, &mirror, keyring, tree.path(), &mut log_file, &mut progress, None)?;
+        self.unpack(&source, tree.path(), &mut log_file, &mut progress, None)?;
         golden::before_first_boot(tree.path())?;
         tree.keep();
         Ok(())
     }
 
-    fn fill(
-        &self,
-        config: &Config,
-        mirror: &Mirror,
-        keyring: &str,
-        tree: &Path,
-        log: &mut File,
-        progress: &mut Progress<'_>,
-    ) -> Result<()> {
-        self.unpack(config, mirror, keyring, tree, log, progress, Some(golden::CHROOT))?;
+    fn fill(&self, source: &Source<'_>, tree: &Path, log: &mut File, progress: &mut Progress<'_>) -> Result<()> {
+        self.unpack(source, tree, log, progress, Some(golden::CHROOT))?;
         if let Some(first_boot) = &self.first_boot {
             progress.enter(Step::FirstBoot, "starting systemd");
             golden::before_first_boot(tree)?;
             first_boot(tree)?;
         }
         progress.enter(Step::Finish, "cleaning");
-        golden::clean(tree, &mirror.inside())
+        golden::clean(tree, &source.mirror.inside())
     }
 
     /// Runs mmdebstrap, and `script` in the new root.
-    #[allow(clippy::too_many_arguments)] // Each is another thing of the build's.
     fn unpack(
         &self,
-        config: &Config,
-        mirror: &Mirror,
-        keyring: &str,
+        source: &Source<'_>,
         tree: &Path,
         log: &mut File,
         progress: &mut Progress<'_>,
@@ -178,7 +163,7 @@ impl Pool {
         // Hooks live beside the tree, not in it, and go with the build.
         let hooks = Scratch::new(self.temporary("hooks"));
         fs::create_dir(hooks.path()).at("create", hooks.path())?;
-        let debootstrap = mmdebstrap(config, mirror, keyring, tree, hooks.path(), script)?;
+        let debootstrap = mmdebstrap(source, tree, hooks.path(), script)?;
         writeln!(log, "cowl: {debootstrap:?}").context(|| "write the build's log".into())?;
         let archives = tree.join("var/cache/apt/archives/partial");
         stream(debootstrap, Some(log), Patience::Silence(SILENCE), &mut |line| match line {
@@ -195,6 +180,24 @@ pub fn recipe() -> String {
     Sha256::digest(text).iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
+/// Where an image's packages come from.
+struct Source<'a> {
+    mirror: Mirror,
+    /// Keys of the archive.
+    keyring: &'static str,
+    /// Packages downloaded before.
+    cache: Option<&'a Path>,
+}
+
+impl<'a> Source<'a> {
+    fn find(config: &'a Config) -> Result<Self> {
+        require("mmdebstrap")?;
+        let keyring = keyring()?;
+        let mirror = Mirror::choose(config.mirror.as_deref())?;
+        Ok(Self { mirror, keyring, cache: config.cache_dir.as_deref() })
+    }
+}
+
 fn keyring() -> Result<&'static str> {
     let found = KEYRINGS.into_iter().find(|k| Path::new(k).exists()).ok_or_else(|| Error::Missing {
         program: "the keyring of Debian's archive".into(),
@@ -208,14 +211,7 @@ fn keyring() -> Result<&'static str> {
     )))
 }
 
-fn mmdebstrap(
-    config: &Config,
-    mirror: &Mirror,
-    keyring: &str,
-    tree: &Path,
-    hooks: &Path,
-    chroot: Option<&str>,
-) -> Result<Command> {
+fn mmdebstrap(source: &Source<'_>, tree: &Path, hooks: &Path, chroot: Option<&str>) -> Result<Command> {
     let script = |name: &str, text: &str| -> Result<PathBuf> {
         let path = hooks.join(name);
         fs::write(&path, text).at("write", &path)?;
@@ -223,7 +219,7 @@ fn mmdebstrap(
     };
     let mut c = contained("mmdebstrap");
     c.args(["--verbose", "--mode=root", "--variant=apt", "--format=directory"]);
-    c.arg(format!("--keyring={keyring}")).arg(format!("--include={}", PACKAGES.join(",")));
+    c.arg(format!("--keyring={}", source.keyring)).arg(format!("--include={}", PACKAGES.join(",")));
     for option in [
         r#"APT::Install-Recommends "false""#,
         r#"Acquire::Retries "3""#,
@@ -235,7 +231,7 @@ fn mmdebstrap(
     }
     // The build is thrown away when the box goes down, so nothing need be flushed on the way.
     c.arg("--dpkgopt=force-unsafe-io");
-    if let Some(cache) = &config.cache_dir {
+    if let Some(cache) = source.cache {
         fs::create_dir_all(cache).at("create", cache)?;
         c.env("COWL_CACHE", cache.canonicalize().at("resolve", cache)?);
         c.arg("--skip=essential/unlink");
@@ -246,7 +242,7 @@ fn mmdebstrap(
         let chroot = script("chroot.sh", chroot)?;
         c.arg(format!("--customize-hook=chroot \"$1\" /bin/sh -eu < {}", quoted(&chroot)));
     }
-    c.arg(SUITE).arg(tree).args(mirror.lines(SUITE));
+    c.arg(SUITE).arg(tree).args(source.mirror.lines(SUITE));
     c.env("DEBIAN_FRONTEND", "noninteractive");
     Ok(c)
 }

@@ -6,12 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, U
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::harness::run::{program, run};
-use crate::harness::{Container, Node, sweep};
+use super::run::{program, run};
+use super::{Container, Node, sweep};
 
 /// A namespace with one link to the host.
 pub struct World {
     name: String,
+    /// The host's interface of the link.
+    near: String,
     /// The host's end of the link.
     pub host: Ipv4Addr,
     /// The world's.
@@ -37,7 +39,8 @@ impl World {
         let (host6, address6) = (six(1), six(2));
         let (near, far) = (format!("cn{link}n"), format!("cn{link}f"));
         ip(&format!("netns add {name}"));
-        let world = Self { name, host, address, address6 };
+        let world = Self { name, near, host, address, address6 };
+        let near = &world.near;
         ip(&format!("link add {near} type veth peer name {far} netns {}", world.name));
         ip(&format!("addr add {host}/30 dev {near}"));
         ip(&format!("addr add {host6}/64 dev {near} nodad"));
@@ -95,6 +98,8 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        // Its servers hold the namespace, and so the link, for as long as this process lives.
+        run(program("ip").args(["link", "delete", &self.near]));
         run(program("ip").args(["netns", "delete", &self.name]));
     }
 }
@@ -140,20 +145,9 @@ pub fn host_reaches(address: &str, port: u16) -> bool {
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").is_ok() && stream.read(&mut [0]).is_ok_and(|n| n == 1)
 }
 
-pub fn address(c: &Container<'_>) -> String {
-    c.now()["address"].as_str().unwrap_or_else(|| panic!("{} has no address", c.name)).to_owned()
-}
-
-/// The tag that names what a node has on the host.
-pub fn tag(node: &Node) -> String {
-    use sha2::{Digest, Sha256};
-    let digest = Sha256::digest(node.run_dir().as_os_str().as_encoded_bytes());
-    format!("{:02x}{:02x}", digest[0], digest[1])
-}
-
 /// Packets that a node's firewall has counted under a name.
 pub fn counted(node: &Node, name: &str) -> u64 {
-    let table = format!("cowl_{}", tag(node));
+    let table = format!("cowl_{}", node.tag());
     let listed = run(program("nft").args(["list", "counter", "inet", &table, name]));
     let words: Vec<&str> = listed.ok().split_whitespace().collect();
     let at = words.iter().position(|w| *w == "packets").unwrap();
