@@ -9,7 +9,7 @@ use super::{Error, Result};
 
 /// One entry per layout version; entry `n` brings version `n` to `n + 1`. Never edit one that was
 /// released: append.
-const MIGRATIONS: [&str; 2] = [include_str!("v1.sql"), include_str!("v2.sql")];
+const MIGRATIONS: [&str; 3] = [include_str!("v1.sql"), include_str!("v2.sql"), include_str!("v3.sql")];
 
 /// Opens the database and migrates it.
 pub(super) fn open(path: &Path) -> Result<Connection> {
