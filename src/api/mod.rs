@@ -17,6 +17,7 @@ pub mod service;
 pub mod settings;
 pub mod share;
 pub mod snapshot;
+pub mod space;
 pub mod stats;
 pub mod terminal;
 pub mod urls;

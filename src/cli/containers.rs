@@ -10,7 +10,7 @@ use super::create;
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use super::resolve;
-use super::{settings, usage, wait};
+use super::{pool, settings, usage, wait};
 use crate::api::Container;
 use crate::api::container::{Operation, StatusLog, UpdateContainer};
 
@@ -66,6 +66,8 @@ pub(super) enum Command {
         #[arg(long, conflicts_with = "watch")]
         history: bool,
     },
+    /// Show what its bytes on disk are: its own, its image's, or held by snapshots only
+    Disk(Which),
     /// Delete a container with its snapshots
     #[command(visible_alias = "rm")]
     Delete(Which),
@@ -90,6 +92,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Stats { which, watch: true, .. } => usage::watch(context, &which).await,
         Command::Stats { which, history: true, .. } => usage::history(context, &which).await,
         Command::Stats { which, .. } => usage::now(context, &which).await,
+        Command::Disk(which) => pool::disk(context, &which).await,
         Command::Sleep(which) => operate(context, &which, Operation::Sleep).await,
         Command::Logs(which) => logs(context, &which).await,
         Command::Delete(which) => delete(context, &which).await,

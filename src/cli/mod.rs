@@ -29,6 +29,7 @@ mod firewall;
 mod images;
 mod man;
 mod network;
+mod pool;
 mod print;
 mod progress;
 mod projects;
@@ -110,6 +111,9 @@ enum Command {
     /// Directories shared between containers
     #[command(subcommand)]
     Storage(storage::Command),
+    /// Space of the box: what takes it, what is being freed, how the file system is
+    #[command(subcommand)]
+    Pool(pool::Command),
     /// Run commands in a container
     #[command(subcommand)]
     Terminal(terminal::Command),
@@ -213,6 +217,7 @@ fn run(cli: Cli) -> Outcome {
             Command::Containers(command) => containers::run(&context, command).await,
             Command::Snapshots(command) => snapshots::run(&context, command).await,
             Command::Storage(command) => storage::run(&context, command).await,
+            Command::Pool(command) => pool::run(&context, &command).await,
             Command::Terminal(command) => terminal::run(&context, command).await,
             Command::Shell(args) => shell::run(&context, args).await,
             Command::Files(command) => files::run(&context, command).await,

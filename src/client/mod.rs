@@ -18,6 +18,7 @@ mod lines;
 mod network;
 mod reply;
 mod shares;
+mod space;
 mod terminal;
 mod transport;
 

@@ -127,9 +127,17 @@ impl Quotas {
     /// nobody counts.
     pub fn usage(&self, id: &ContainerId) -> Option<DiskUse> {
         let number = group(id) & ((1 << 48) - 1);
-        let dir = self.figures.join(format!("1_{number}"));
-        let figure = |name: &str| fs::read_to_string(dir.join(name)).ok()?.trim().parse::<u64>().ok();
+        let figure = |name: &str| self.figure(&format!("1_{number}"), name);
         Some(DiskUse { used: figure("referenced")?, limit: figure("max_referenced").filter(|bytes| *bytes > 0) })
+    }
+
+    /// Bytes that were written through a subvolume and still exist; `None` when nobody counts.
+    pub fn held_by(&self, subvolume: u64) -> Option<u64> {
+        self.figure(&format!("0_{subvolume}"), "referenced")
+    }
+
+    fn figure(&self, group: &str, name: &str) -> Option<u64> {
+        fs::read_to_string(self.figures.join(group).join(name)).ok()?.trim().parse().ok()
     }
 
     /// Removes groups of subvolumes and containers that are gone. What the kernel still frees is

@@ -220,6 +220,7 @@ impl Node {
         project: ProjectId,
         new: NewContainer,
     ) -> Result<ContainerRow, ApiError> {
+        self.room_for_more().await?;
         let (row, event) = self.db(move |store| store.create_container(&project, &new)).await?;
         self.bus.tell(event);
         self.drive(&row, None, None);

@@ -23,6 +23,7 @@ pub mod run;
 pub mod shares;
 pub mod sleep;
 pub mod snapshots;
+pub mod space;
 pub mod state;
 pub mod stats;
 pub mod token;

@@ -169,6 +169,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     node.tasks.spawn(reconcile::resume(Arc::clone(&node), work));
     node.tasks.spawn(snapshots::sweep(Arc::clone(&node)));
     node.tasks.spawn(super::shares::sweep(Arc::clone(&node)));
+    node.tasks.spawn(super::space::watch(Arc::clone(&node)));
     node.tasks.spawn(stats::sampler::run(Arc::clone(&node)));
     node.tasks.spawn(stats::sampler::listen_to_kernel(Arc::clone(&node), tag));
     node.tasks.spawn(proc_view::keep(config.clone(), node.shutdown.clone()));

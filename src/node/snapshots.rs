@@ -33,6 +33,7 @@ impl Driver {
         alias: Option<String>,
         expires_at: Option<String>,
     ) -> Result<Done, ApiError> {
+        self.node.room_for_more().await?;
         let id = self.id;
         let new = NewSnapshot { name: format!("snap-{}", clock::stamp()), alias, kind: "user", expires_at };
         let name = self.node.db(move |store| store.begin_snapshot(&id, &new)).await?;

@@ -30,6 +30,7 @@ mod proxy;
 mod shares;
 mod sleep;
 mod snapshots;
+mod space;
 mod survival;
 mod terminal;
 mod unlucky;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         life::all(),
         sleep::all(),
         snapshots::all(),
+        space::all(),
         terminal::all(),
         cockpit::all(),
         by_keys::all(),

@@ -19,6 +19,7 @@
 //! | [`transfer`] | an image as one file |
 //! | [`kit`] | the kit's executable, one copy for all |
 //! | [`size`] | what a subvolume takes |
+//! | [`space`] | where the space is; scrubs and errors |
 //! | [`view`] | looking into a disk that does not run |
 //! | `tree`, `owners` | the merged tree behind the view, and its users' names |
 //! | `command` | running a program with a deadline |
@@ -33,6 +34,7 @@ pub mod kit;
 mod owners;
 pub mod pool;
 pub mod size;
+pub mod space;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod transfer;

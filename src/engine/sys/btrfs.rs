@@ -2,9 +2,10 @@
 //!
 //! Numbers and layouts are those of `linux/btrfs.h` and `linux/btrfs_tree.h`. Every operation
 //! names a subvolume by path; the last component is never followed when it is a link. Quota groups
-//! are in [`quota`].
+//! are in [`quota`], the reading of trees in `search`.
 
 pub mod quota;
+mod search;
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -15,6 +16,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
+use self::search::Key;
 use super::check;
 
 /// `f_type` of a btrfs file system.
@@ -24,9 +26,15 @@ const FIRST_FREE_OBJECTID: u64 = 256;
 /// Tree that lists all subvolumes.
 const ROOT_TREE: u64 = 1;
 /// Item in the root tree: `(parent id, ROOT_REF, child id)`.
-const ROOT_REF: u32 = 156;
+const ROOT_REF: u8 = 156;
 /// Item in the root tree: a subvolume.
-const ROOT_ITEM: u32 = 132;
+const ROOT_ITEM: u8 = 132;
+/// Item in the root tree: `(ORPHAN, ORPHAN_ITEM, id)`, a subvolume that was deleted and is not freed.
+const ORPHAN_ITEM: u8 = 48;
+/// `BTRFS_ORPHAN_OBJECTID`.
+const ORPHAN: u64 = 5u64.wrapping_neg();
+/// Item in a subvolume: `(inode, EXTENT_DATA, position in the file)`.
+const EXTENT_DATA: u8 = 108;
 /// Length of the name field of `btrfs_ioctl_vol_args_v2`, with its NUL.
 const NAME_FIELD: usize = 4040;
 
@@ -40,7 +48,6 @@ const fn request(direction: u64, number: u64, size: usize) -> u64 {
 const WRITE: u64 = 1;
 const READ: u64 = 2;
 
-const IOC_TREE_SEARCH: u64 = request(READ | WRITE, 17, size_of::<SearchArgs>());
 const IOC_WAIT_SYNC: u64 = request(WRITE, 22, 8);
 const IOC_SNAP_CREATE_V2: u64 = request(WRITE, 23, size_of::<VolumeArgs>());
 const IOC_START_SYNC: u64 = request(READ, 24, 8);
@@ -59,24 +66,6 @@ struct VolumeArgs {
     flags: u64,
     unused: [u64; 4],
     name: [u8; NAME_FIELD],
-}
-
-/// `struct btrfs_ioctl_search_args`.
-#[repr(C)]
-struct SearchArgs {
-    tree_id: u64,
-    min_objectid: u64,
-    max_objectid: u64,
-    min_offset: u64,
-    max_offset: u64,
-    min_transid: u64,
-    max_transid: u64,
-    min_type: u32,
-    max_type: u32,
-    nr_items: u32,
-    unused: u32,
-    unused_tail: [u64; 4],
-    buf: [u8; 4096 - 104],
 }
 
 /// `struct btrfs_ioctl_fs_info_args`; the UUID lies behind two words.
@@ -116,7 +105,6 @@ struct RawInfo {
 // The sizes are part of the request numbers, so a wrong layout would be refused by the kernel;
 // better to be refused by the compiler.
 const _: () = assert!(size_of::<VolumeArgs>() == 4096);
-const _: () = assert!(size_of::<SearchArgs>() == 4096);
 const _: () = assert!(size_of::<RawInfo>() == 504);
 
 /// What the kernel says about a subvolume.
@@ -130,6 +118,8 @@ pub struct Info {
     pub uuid: [u8; 16],
     /// UUID of the subvolume it is a snapshot of; zero for none.
     pub parent_uuid: [u8; 16],
+    /// Transaction that changed it last.
+    pub generation: u64,
 }
 
 /// Whether the path lies on a btrfs file system.
@@ -234,27 +224,15 @@ fn delete_nested(fs: BorrowedFd<'_>, id: u64) -> io::Result<()> {
 
 /// Ids of the subvolumes directly inside subvolume `id`.
 fn children(fs: BorrowedFd<'_>, id: u64) -> io::Result<Vec<u64>> {
-    const HEADER: usize = 32;
-    let mut found = Vec::new();
-    let mut min_offset = 0;
-    loop {
-        let args = search(fs, (id, ROOT_REF), min_offset, 4096)?;
-        if args.nr_items == 0 {
-            return Ok(found);
-        }
-        let mut rest = args.buf.as_slice();
-        for _ in 0..args.nr_items {
-            let Some((header, body)) = rest.split_at_checked(HEADER) else { break };
-            let word = |at: usize| u64::from_ne_bytes(header[at..at + 8].try_into().unwrap_or_default());
-            let half = |at: usize| u32::from_ne_bytes(header[at..at + 4].try_into().unwrap_or_default());
-            let (objectid, offset, kind, len) = (word(8), word(16), half(24), half(28));
-            if objectid == id && kind == ROOT_REF {
-                found.push(offset);
-            }
-            min_offset = offset.saturating_add(1);
-            rest = body.get(len as usize..).unwrap_or_default();
-        }
-    }
+    offsets(fs, id, ROOT_REF)
+}
+
+/// Ids of the subvolumes that were deleted and are not freed yet.
+///
+/// # Errors
+/// When the file system cannot be asked.
+pub fn dying(dir: &Path) -> io::Result<Vec<u64>> {
+    offsets(open_dir(dir)?.as_fd(), ORPHAN, ORPHAN_ITEM)
 }
 
 /// Whether a subvolume of this id exists, be it on its way out.
@@ -262,28 +240,53 @@ fn children(fs: BorrowedFd<'_>, id: u64) -> io::Result<Vec<u64>> {
 /// # Errors
 /// When the file system cannot be asked.
 pub fn subvolume_exists(dir: &Path, id: u64) -> io::Result<bool> {
-    Ok(search(open_dir(dir)?.as_fd(), (id, ROOT_ITEM), 0, 1)?.nr_items > 0)
+    Ok(!offsets(open_dir(dir)?.as_fd(), id, ROOT_ITEM)?.is_empty())
 }
 
-/// Looks up at most `most` items of the root tree that have this id and type, from an offset on.
-fn search(fs: BorrowedFd<'_>, (id, kind): (u64, u32), min_offset: u64, most: u32) -> io::Result<SearchArgs> {
-    let mut args = SearchArgs {
-        tree_id: ROOT_TREE,
-        min_objectid: id,
-        max_objectid: id,
-        min_offset,
-        max_offset: u64::MAX,
-        min_transid: 0,
-        max_transid: u64::MAX,
-        min_type: kind,
-        max_type: kind,
-        nr_items: most,
-        unused: 0,
-        unused_tail: [0; 4],
-        buf: [0; 4096 - 104],
-    };
-    ioctl(fs, IOC_TREE_SEARCH, &mut args)?;
-    Ok(args)
+/// Last parts of the keys of all items of the root tree with this id and type.
+fn offsets(fs: BorrowedFd<'_>, id: u64, kind: u8) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    let key = |offset| Key { objectid: id, kind, offset };
+    search::items(fs, ROOT_TREE, key(0), key(u64::MAX), &mut |key, _| {
+        found.push(key.offset);
+        true
+    })?;
+    Ok(found)
+}
+
+/// Where a piece of a file's data lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Transaction that wrote it.
+    pub generation: u64,
+    /// Address on the disk, the same wherever it is shared; 0 for a hole.
+    pub address: u64,
+    /// Bytes on the disk.
+    pub bytes: u64,
+}
+
+/// Calls `each` for every piece of data that the files of a subvolume refer to, shared ones as often
+/// as they are; not for what is so small that it lies within the metadata.
+///
+/// # Errors
+/// When the file system cannot be asked.
+pub fn extents(subvolume: &Path, each: &mut dyn FnMut(Extent)) -> io::Result<()> {
+    const INLINE: u8 = 0;
+    let key = |objectid, offset| Key { objectid, kind: EXTENT_DATA, offset };
+    let dir = open_dir(subvolume)?;
+    // Between the two keys lie items of all types.
+    search::items(dir.as_fd(), 0, key(FIRST_FREE_OBJECTID, 0), key(u64::MAX, u64::MAX), &mut |key, item| {
+        // `struct btrfs_file_extent_item`, little-endian.
+        let word = |at: usize| item.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
+        if key.kind == EXTENT_DATA
+            && item.get(20).is_some_and(|kind| *kind != INLINE)
+            && let (Some(generation), Some(address), Some(bytes)) = (word(0), word(21), word(29))
+            && address != 0
+        {
+            each(Extent { generation, address, bytes });
+        }
+        true
+    })
 }
 
 /// Whether a subvolume is read-only.
@@ -345,6 +348,7 @@ pub fn info(path: &Path) -> io::Result<Info> {
         created_at: i64::try_from(raw.otime.sec).unwrap_or(i64::MAX),
         uuid: raw.uuid,
         parent_uuid: raw.parent_uuid,
+        generation: raw.generation,
     })
 }
 

@@ -19,6 +19,7 @@ mod reply;
 mod servers;
 mod shares;
 mod snapshots;
+mod space;
 mod status;
 mod users;
 
@@ -56,6 +57,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(images::router())
         .merge(servers::router())
         .merge(shares::router())
+        .merge(space::router())
         .merge(events::router())
         .merge(users::router())
         .fallback(unknown)

@@ -17,6 +17,7 @@ use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
+use crate::api::space::{Breakdown, DeviceErrors, Dying, Health};
 use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::firewall::Policy;
 use crate::engine::quota::DiskUse;
@@ -306,6 +307,30 @@ impl Machine for Fake {
 
     fn usage(&self) -> Result<PoolUsage> {
         Ok(PoolUsage { total: 100, used: 40, free: 60 })
+    }
+
+    fn breakdown(&self, _id: &ContainerId) -> Result<Breakdown> {
+        Ok(Breakdown::default())
+    }
+
+    fn dying(&self) -> Result<Dying> {
+        Ok(Dying::default())
+    }
+
+    fn device_errors(&self) -> DeviceErrors {
+        DeviceErrors::default()
+    }
+
+    fn health(&self) -> Result<Health> {
+        Ok(Health::default())
+    }
+
+    fn scrub(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn cancel_scrub(&self) -> Result<()> {
+        Ok(())
     }
 
     fn pool_root(&self) -> PathBuf {

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
+use crate::api::space::{Breakdown, DeviceErrors, Dying, Health};
 use crate::api::{ContainerId, Settings};
 use crate::engine::Result;
 use crate::engine::cgroup::limits::Shortfall;
@@ -113,4 +114,10 @@ pub trait Machine: Send + Sync + 'static {
     fn hide_share(&self, id: &ContainerId, name: &str) -> Result<()>;
     fn kit_socket(&self, id: &ContainerId) -> PathBuf;
     fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd>;
+    fn breakdown(&self, id: &ContainerId) -> Result<Breakdown>;
+    fn dying(&self) -> Result<Dying>;
+    fn device_errors(&self) -> DeviceErrors;
+    fn health(&self) -> Result<Health>;
+    fn scrub(&self) -> Result<()>;
+    fn cancel_scrub(&self) -> Result<()>;
 }

@@ -14,6 +14,7 @@ use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
+use crate::api::space::{Breakdown, DeviceErrors, Dying, Health};
 use crate::engine::cgroup::Cgroups;
 use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::fault;
@@ -179,6 +180,30 @@ impl Machine for Real {
 
     fn usage(&self) -> Result<PoolUsage> {
         self.pool.usage()
+    }
+
+    fn breakdown(&self, id: &ContainerId) -> Result<Breakdown> {
+        self.pool.breakdown(id)
+    }
+
+    fn dying(&self) -> Result<Dying> {
+        self.pool.dying()
+    }
+
+    fn device_errors(&self) -> DeviceErrors {
+        self.pool.device_errors()
+    }
+
+    fn health(&self) -> Result<Health> {
+        self.pool.health()
+    }
+
+    fn scrub(&self) -> Result<()> {
+        self.pool.scrub()
+    }
+
+    fn cancel_scrub(&self) -> Result<()> {
+        self.pool.cancel_scrub()
     }
 
     fn pool_root(&self) -> PathBuf {

@@ -1,6 +1,8 @@
 //! Snapshots' rows. A row is written as `creating` before the subvolume is made and as `deleting`
 //! before it is removed; only `ready` ones are shown.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::events::{self, NewEvent};
@@ -213,6 +215,19 @@ impl Store {
                  ORDER BY created_at DESC, rowid DESC",
             )?;
             Ok(query.query_map([id.as_str()], from_row)?.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// How many snapshots each container has that has any.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn snapshot_counts(&self) -> Result<HashMap<ContainerId, u64>> {
+        self.read(|c| {
+            let mut query =
+                c.prepare("SELECT container_id, count(*) FROM snapshots WHERE state = 'ready' GROUP BY container_id")?;
+            let rows = query.query_map([], |row| Ok((column(row, "container_id")?, row.get(1)?)))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
 
