@@ -1,6 +1,7 @@
-//! `cowl bench engine`: every figure that is promised, measured beside systemd-nspawn in one run.
+//! `cowl bench engine` and `cowl bench time`: every figure that is promised, measured beside its peer
+//! in one run.
 //!
-//! [`row`] is the promise table. [`own`] is a node of the bench's own, reached as anybody reaches
+//! [`row`] has the promise tables, a [`Suite`] each. [`own`] is a node of the bench's own, reached as anybody reaches
 //! one; [`peer`] is systemd-nspawn. Both start cold from btrfs snapshots in one pool, nothing is
 //! booted ahead. Runs of ours and of the peer take turns, so that noise hits both.
 //!
@@ -9,6 +10,7 @@
 //! | [`boot`] | `boot.*`, `stop` |
 //! | [`idle`] | `mem.*`, `disk.fresh`, `node.*` |
 //! | [`warm`] | `wake`, `exec` |
+//! | [`time`] | all of `cowl bench time` |
 //!
 //! The peer's image has the packages of ours and nothing else done to it ([`place`]); the same peer
 //! on our golden image is measured too, to tell how much of a gain is the image's.
@@ -21,6 +23,7 @@ pub mod peer;
 pub mod person;
 pub mod place;
 pub mod row;
+pub mod time;
 pub mod warm;
 
 use std::cell::RefCell;
@@ -32,7 +35,7 @@ use futures_util::StreamExt;
 use own::Node;
 use peer::Machine;
 use place::Place;
-use row::{Measured, PROMISES, Row};
+use row::{ENGINE, Measured, Promise, Row, TIME};
 
 use crate::api::Container;
 use crate::{client, engine};
@@ -135,15 +138,51 @@ impl Bench<'_> {
 /// What was measured, by row.
 pub type Figures = BTreeMap<&'static str, Measured>;
 
-/// Names of rows that do not exist.
-///
-/// # Errors
-/// The first one, with those that do.
-pub fn check_rows(rows: &[String]) -> Result<()> {
-    let known: Vec<&str> = PROMISES.iter().map(|p| p.name).collect();
-    match rows.iter().find(|row| !known.contains(&row.as_str())) {
-        Some(row) => Err(Error::other(format!("there is no row {row:?}; there are: {}", known.join(", ")))),
-        None => Ok(()),
+/// A promise table with what fills it in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// Boots, memory, disk, the node's own cost.
+    Engine,
+    /// Snapshots and what is done with them.
+    Time,
+}
+
+impl Suite {
+    fn promises(self) -> &'static [Promise] {
+        match self {
+            Self::Engine => &ENGINE,
+            Self::Time => &TIME,
+        }
+    }
+
+    /// Names of rows that do not exist.
+    ///
+    /// # Errors
+    /// The first one, with those that do.
+    pub fn check_rows(self, rows: &[String]) -> Result<()> {
+        let known: Vec<&str> = self.promises().iter().map(|p| p.name).collect();
+        match rows.iter().find(|row| !known.contains(&row.as_str())) {
+            Some(row) => Err(Error::other(format!("there is no row {row:?}; there are: {}", known.join(", ")))),
+            None => Ok(()),
+        }
+    }
+
+    async fn measure(self, bench: &Bench<'_>, figures: &mut Figures) -> Result<()> {
+        match self {
+            Self::Engine => engine(bench, figures).await,
+            Self::Time => time::measure(bench, figures).await,
+        }
+    }
+
+    /// The rows that were asked for; none when nothing was measured.
+    fn rows(self, figures: &Figures, asked: impl Fn(&str) -> bool) -> Vec<Row> {
+        if figures.is_empty() {
+            return Vec::new();
+        }
+        let ours = |row: &str| figures.get(row).and_then(|m| m.ours.median());
+        let missing = Measured::absent("not measured");
+        let promises = self.promises().iter().filter(|p| asked(p.name));
+        promises.map(|p| p.row(figures.get(p.name).unwrap_or(&missing), ours)).collect()
     }
 }
 
@@ -152,8 +191,8 @@ pub fn check_rows(rows: &[String]) -> Result<()> {
 ///
 /// # Errors
 /// What kept it from beginning.
-pub async fn engine(options: &Options, say: &dyn Fn(&str)) -> Result<Report<Row>> {
-    check_rows(&options.rows)?;
+pub async fn run(suite: Suite, options: &Options, say: &dyn Fn(&str)) -> Result<Report<Row>> {
+    suite.check_rows(&options.rows)?;
     // The wake row is told in shares of the first answer.
     let asked = |row: &str| options.rows.is_empty() || options.rows.iter().any(|r| r == row);
     let wanted = |row: &str| asked(row) || (row == "boot.first200" && asked("wake"));
@@ -165,7 +204,7 @@ pub async fn engine(options: &Options, say: &dyn Fn(&str)) -> Result<Report<Row>
             let runs = options.runs.max(1);
             let bench = Bench { place: &place, node: &node, runs, say, wanted: &wanted, failures: RefCell::default() };
             let measured = tokio::select! {
-                measured = measure(&bench, &mut figures) => measured,
+                measured = suite.measure(&bench, &mut figures) => measured,
                 _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
             };
             failures.extend(measured.err());
@@ -176,22 +215,11 @@ pub async fn engine(options: &Options, say: &dyn Fn(&str)) -> Result<Report<Row>
         Err(e) => failures.push(e),
     }
     failures.extend(place.end());
-    Ok(Report { rows: rows(&figures, asked), failures })
-}
-
-/// The rows that were asked for; none when nothing was measured.
-fn rows(figures: &Figures, asked: impl Fn(&str) -> bool) -> Vec<Row> {
-    if figures.is_empty() {
-        return Vec::new();
-    }
-    let ours = |row: &str| figures.get(row).and_then(|m| m.ours.median());
-    let missing = Measured::absent("not measured");
-    let promises = PROMISES.iter().filter(|p| asked(p.name));
-    promises.map(|p| p.row(figures.get(p.name).unwrap_or(&missing), ours)).collect()
+    Ok(Report { rows: suite.rows(&figures, asked), failures })
 }
 
 /// Fills in one row after the other: what was measured before a failure stays.
-async fn measure(bench: &Bench<'_>, figures: &mut Figures) -> Result<()> {
+async fn engine(bench: &Bench<'_>, figures: &mut Figures) -> Result<()> {
     if bench.wants(&["boot.first200", "boot.multiuser", "boot.ready", "boot.cpu", "stop"]) {
         boot::one_by_one(bench, figures).await?;
     }
@@ -247,9 +275,9 @@ mod tests {
     #[test]
     fn what_was_measured_is_told_when_other_rows_are_missing() {
         let exec = Measured { ours: row::Figure::of([9.0]), ..Measured::default() };
-        let told = rows(&Figures::from([("exec", exec)]), |row| row == "exec" || row == "stop");
+        let told = Suite::Engine.rows(&Figures::from([("exec", exec)]), |row| row == "exec" || row == "stop");
         let told: Vec<_> = told.iter().map(|row| (row.name, row.ours, row.absent.as_deref())).collect();
         assert_eq!(told, [("stop", None, Some("not measured")), ("exec", Some(9.0), None)]);
-        assert!(rows(&Figures::new(), |_| true).is_empty());
+        assert!(Suite::Engine.rows(&Figures::new(), |_| true).is_empty());
     }
 }

@@ -109,6 +109,11 @@ impl Node {
         })
     }
 
+    /// Its API, by its socket.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Asks for a container; returns when the node has taken the order.
     ///
     /// # Errors

@@ -30,6 +30,19 @@ impl Figure {
         }
     }
 
+    /// The measurement that `share` of all do not exceed, e.g. 0.99.
+    pub fn percentile(&self, share: f64) -> Option<f64> {
+        let last = self.0.len().checked_sub(1)?;
+        // At most the length, which fits.
+        Some(self.0[((last as f64) * share).round() as usize])
+    }
+
+    /// The same without what lies above a percentile.
+    pub fn below(&self, share: f64) -> Self {
+        let most = self.percentile(share);
+        Self(self.0.iter().copied().filter(|v| most.is_some_and(|most| *v <= most)).collect())
+    }
+
     /// Least and most.
     pub fn range(&self) -> Option<[f64; 2]> {
         Some([*self.0.first()?, *self.0.last()?])
@@ -60,8 +73,8 @@ pub struct Promise {
     pub what: &'static str,
 }
 
-/// All rows, in the order in which they are measured and told.
-pub const PROMISES: [Promise; 13] = [
+/// Rows of `cowl bench engine`, in the order in which they are measured and told.
+pub const ENGINE: [Promise; 13] = [
     promise("boot.first200", "ms", Bar::OfPeer(0.35), "create to the first HTTPS 200 of terminal-1"),
     promise("boot.multiuser", "ms", Bar::OfPeer(0.60), "create to multi-user.target, seen through terminal-1"),
     promise("boot.ready", "ms", Bar::OfPeer(0.55), "create to systemd's READY"),
@@ -77,6 +90,25 @@ pub const PROMISES: [Promise; 13] = [
     promise("exec", "ms", Bar::Most(10.0), "one command over the node's socket, warm; peer by nsenter"),
 ];
 
+/// Rows of `cowl bench time`.
+pub const TIME: [Promise; 5] = [
+    promise("snapshot", "ms", Bar::OfPeer(1.5), "one snapshot by the API; peer: the bare ioctl on the same disk"),
+    promise(
+        "snapshot.busy",
+        "ms",
+        Bar::OfPeer(1.5),
+        "the same while a neighbour writes flat out; the range ends at p99",
+    ),
+    promise(
+        "restore",
+        "ms",
+        Bar::OfPeer(0.7),
+        "restore of a running container until terminal-1 answers; peer: stop and boot",
+    ),
+    promise("list1000", "ms", Bar::Most(20.0), "list of a container's 1,000 snapshots"),
+    promise("grow1000", "ms", Bar::OfPeer(3.0), "snapshot and delete with 1,000 snapshots; peer: with 10"),
+];
+
 const fn promise(name: &'static str, unit: &'static str, bar: Bar, what: &'static str) -> Promise {
     Promise { name, unit, bar, what }
 }
@@ -84,7 +116,7 @@ const fn promise(name: &'static str, unit: &'static str, bar: Bar, what: &'stati
 /// A measured row, as `--json` prints it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// Of [`PROMISES`].
+    /// Of the promise.
     pub name: &'static str,
     /// Our median.
     pub ours: Option<f64>,
@@ -182,7 +214,7 @@ mod tests {
     use super::*;
 
     fn named(name: &str) -> Promise {
-        *PROMISES.iter().find(|p| p.name == name).unwrap()
+        *ENGINE.iter().find(|p| p.name == name).unwrap()
     }
 
     fn measured(ours: f64, peer: f64) -> Measured {
@@ -197,6 +229,9 @@ mod tests {
         figure.push(6.0);
         assert_eq!(figure.median(), Some(5.0));
         assert_eq!(Figure::default().median(), None);
+        let hundred = Figure::of((1..=101).map(f64::from));
+        assert_eq!((hundred.percentile(0.99), hundred.below(0.5).range()), (Some(100.0), Some([1.0, 51.0])));
+        assert_eq!(Figure::default().percentile(0.99), None);
     }
 
     #[test]
@@ -213,7 +248,7 @@ mod tests {
         let alone = Measured { ours: Figure::of([9.0]), ..Measured::default() };
         let row = exec.row(&alone, |_| None);
         assert_eq!((row.holds, row.ratio, row.bar.as_str()), (true, None, "≤ 10 ms"));
-        for promise in PROMISES {
+        for promise in ENGINE.iter().chain(&TIME) {
             let row = promise.row(&Measured::absent("not built"), |_| Some(1.0));
             assert!(!row.holds && row.absent.is_some(), "{}", promise.name);
         }

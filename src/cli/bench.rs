@@ -8,7 +8,7 @@ use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use crate::bench::person::Wait;
 use crate::bench::row::Row;
-use crate::bench::{self, Options, Report};
+use crate::bench::{self, Options, Report, Suite};
 
 /// `cowl bench WHAT`.
 #[derive(Debug, clap::Subcommand)]
@@ -16,6 +16,9 @@ pub(super) enum Command {
     /// Boots, memory, disk and the node's own cost, beside systemd-nspawn on untrimmed Debian
     #[command(after_help = AFTER_HELP)]
     Engine(Args),
+    /// Snapshots, restores and what is done with them, beside the bare kernel and systemd-nspawn
+    #[command(after_help = AFTER_HELP)]
+    Time(Args),
     /// What a person waits for, on the node that runs
     Person(PersonArgs),
 }
@@ -53,7 +56,8 @@ pub(super) struct Args {
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let say = |what: &str| eprintln!("bench: {}", print::plain(what));
     match command {
-        Command::Engine(args) => engine(context, args, &say).await,
+        Command::Engine(args) => suite(context, Suite::Engine, args, &say).await,
+        Command::Time(args) => suite(context, Suite::Time, args, &say).await,
         Command::Person(args) => {
             let report =
                 bench::person::measure(&context.client()?, args.runs.into(), &say).await.map_err(Fail::other)?;
@@ -73,7 +77,7 @@ fn tell<T: serde::Serialize>(
     shown.map(|()| code)
 }
 
-async fn engine(context: &Context, args: Args, say: &dyn Fn(&str)) -> Outcome {
+async fn suite(context: &Context, suite: Suite, args: Args, say: &dyn Fn(&str)) -> Outcome {
     let environment = super::doors::engine_config(context)?;
     let options = Options {
         dir: args.dir,
@@ -82,8 +86,8 @@ async fn engine(context: &Context, args: Args, say: &dyn Fn(&str)) -> Outcome {
         mirror: environment.mirror,
         cache_dir: environment.cache_dir,
     };
-    bench::check_rows(&options.rows).map_err(|e| Fail::usage(e.to_string()))?;
-    let report = bench::engine(&options, say).await.map_err(Fail::other)?;
+    suite.check_rows(&options.rows).map_err(|e| Fail::usage(e.to_string()))?;
+    let report = bench::run(suite, &options, say).await.map_err(Fail::other)?;
     let missed = report.rows.iter().any(|row| !row.holds);
     let held = if args.check && missed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     Ok(tell(context, report, table)?.unwrap_or(held))
@@ -123,7 +127,9 @@ fn table(rows: &[Row]) -> std::io::Result<()> {
     for row in rows {
         print::line(&format!("{:15} {}", row.name, row.what))?;
     }
-    print::line("Peer: systemd-nspawn -U --network-veth on untrimmed Debian; GOLDEN: the same on our image.")
+    print::line(
+        "Peer, where nothing else is said: systemd-nspawn -U --network-veth on untrimmed Debian; GOLDEN: on our image.",
+    )
 }
 
 fn range(range: Option<[f64; 2]>) -> String {
