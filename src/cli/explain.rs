@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use super::context::Context;
 use super::doors;
 use super::fail::Outcome;
-use super::print::Table;
+use super::print::{self, Table};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// What separates a container from the host and from others, rule by rule, and why
     Isolation,
+    /// What containers share, what that saves in memory and on disk, and what it risks
+    Memory,
 }
 
 pub(super) fn run(context: &Context, command: &Command) -> Outcome {
@@ -21,6 +23,13 @@ pub(super) fn run(context: &Context, command: &Command) -> Outcome {
                 table.row([row.kind, row.name, row.rule, row.reason].map(str::to_owned));
             }
             table.print()
+        })?,
+        Command::Memory => context.show(doors::savings(), |rows| {
+            rows.iter().try_for_each(|row| {
+                print::line(&format!("{} ({})", row.name, row.when))?;
+                print::line(&format!("    Saves: {}", row.saves))?;
+                print::line(&format!("    Costs: {}\n", row.costs))
+            })
         })?,
     }
     Ok(ExitCode::SUCCESS)
