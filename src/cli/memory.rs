@@ -17,7 +17,7 @@ KSM shows what the kernel has merged with equal pages of others; it is off unles
 `cowl explain memory` tells the whole story.")]
 pub(super) struct Args {
     /// Reckon each container's proportional set size, too: shared pages divided by their users. The
-    /// kernel walks all pages for it, tens of milliseconds a container
+    /// kernel walks all pages for it
     #[arg(long)]
     pss: bool,
 }

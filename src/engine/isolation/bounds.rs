@@ -19,7 +19,8 @@ pub const GROUPS: Bound = Bound {
     name: "cgroup.max.descendants",
     most: "2048",
     reason: "root inside may make groups, and the kernel has 65,535 memory groups for all; on hybrid hosts the v1 \
-             name=systemd tree has no such file: its groups take no ids, only memory",
+             name=systemd tree has no such file: what is made there takes none of them, but is neither bounded nor \
+             charged",
 };
 
 /// All of them.

@@ -9,8 +9,9 @@
 //! | swap | `memory.swap.current` | `total_swap` |
 //!
 //! Each is one small file. KSM is `/proc/PID/ksm_stat` of every process in the container's groups
-//! (10 µs each). PSS is `/proc/PID/smaps_rollup`, for which the kernel walks every page of a process
-//! and holds up its `mmap` meanwhile: tens of milliseconds a container, so only when asked for.
+//! (some tens of microseconds each). PSS is `/proc/PID/smaps_rollup`, for which the kernel walks every page of a process
+//! and holds up its `mmap` meanwhile. For idle containers that is too little to be seen beside the
+//! rest, but it grows with their memory: only when asked for.
 
 pub mod savings;
 

@@ -1,8 +1,8 @@
 //! How much of an image's `/usr` is in memory: there once, for all containers made from it, because
 //! their overlays read through to the same files.
 //!
-//! Each file is opened and the kernel asked for its cached pages; nothing is read. For the 9,000
-//! files of Debian 13 that takes 0.1 to 0.3 s, so it is for the background.
+//! Each file is opened and the kernel asked for its cached pages; nothing is read. For the 7,121
+//! files of Debian 13 that takes 0.19 s of CPU in an unoptimised build, so it is for the background.
 
 use std::os::fd::AsFd;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! `GET /api/v1/servers/{id}/memory`: where the box' memory is. `?pss=true` also reckons each
-//! container's proportional set size, which takes tens of milliseconds a container.
+//! container's proportional set size, for which the kernel walks all its pages.
 
 use std::collections::HashMap;
 

@@ -145,7 +145,8 @@ fn a_bomb_of_groups_ends_at_a_bound() {
     let top = c.says("findmnt -n -t cgroup2 -o TARGET | head -n 1");
     // What is seen inside cannot be lifted, and what holds lies above it.
     assert_ne!(c.exec(&format!("echo max > {top}/cgroup.max.descendants")).code, 0);
-    let said = c.says(&format!("cd {top} && perl -e '$n++ while $n < 20000 && mkdir qq(bomb$n); print qq($n $!)'"));
+    let said =
+        c.says(&format!("cd {top} && perl -e '$n = 0; $n++ while $n < 20000 && mkdir qq(bomb$n); print qq($n $!)'"));
     let (made, why) = said.split_once(' ').unwrap();
     let made: usize = made.parse().unwrap();
     assert!(made < most && made > most / 2 && why == "Resource temporarily unavailable", "{said}");
