@@ -4,11 +4,13 @@
 //! forms follow the public API (see `urls` for the host grammar and `envelope` for reply shapes).
 
 pub mod container;
+pub mod dedupe;
 pub mod envelope;
 pub mod event;
 pub mod files;
 pub mod firewall;
 pub mod ids;
+pub mod memory;
 pub mod names;
 pub mod network;
 pub mod project;

@@ -119,6 +119,11 @@ pub(super) fn isolation() -> Vec<engine::isolation::Row> {
     engine::isolation::rows()
 }
 
+/// What makes containers cheap, and what that costs.
+pub(super) fn savings() -> &'static [engine::memory::savings::Saving] {
+    engine::memory::savings::SAVINGS
+}
+
 /// The certificate of the node's local authority.
 pub(super) fn ca_certificate(state_dir: &Path) -> PathBuf {
     state_dir.join("ca").join("ca.crt")

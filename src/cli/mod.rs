@@ -18,6 +18,7 @@ mod clean;
 mod containers;
 mod context;
 mod create;
+mod dedupe;
 mod dns;
 mod doctor;
 mod doors;
@@ -28,6 +29,7 @@ mod files;
 mod firewall;
 mod images;
 mod man;
+mod memory;
 mod network;
 mod pool;
 mod print;
@@ -127,6 +129,10 @@ enum Command {
     /// What containers are made from
     #[command(subcommand, visible_alias = "image")]
     Images(images::Command),
+    /// Show where the box' memory is: containers, what they share, what Cowl takes
+    Memory(memory::Args),
+    /// Let equal files of containers share their place on disk
+    Dedupe(dedupe::Args),
     /// Show what happens on the box
     Events(events::Args),
     /// Print the owner's token for the API
@@ -223,6 +229,8 @@ fn run(cli: Cli) -> Outcome {
             Command::Files(command) => files::run(&context, command).await,
             Command::Url(args) => url::run(&context, &args).await,
             Command::Images(command) => images::run(&context, command).await,
+            Command::Memory(args) => memory::run(&context, &args).await,
+            Command::Dedupe(args) => dedupe::run(&context, args).await,
             Command::Events(args) => events::run(&context, &args).await,
             Command::Token(args) => token::run(&context, &args),
             Command::Ca(command) => ca::run(&context, command),
@@ -297,6 +305,11 @@ mod tests {
             "cowl bench engine --json --rows boot.cpu,stop --runs 3",
             "cowl status --json --run-dir /x",
             "cowl explain isolation --json",
+            "cowl explain memory",
+            "cowl memory --pss --json",
+            "cowl dedupe",
+            "cowl dedupe a demo/b --dry-run --rate 20M --min-size 64K --snapshots",
+            "cowl dedupe --status --json",
             "cowl",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
@@ -318,6 +331,8 @@ mod tests {
             "cowl containers stats x --watch --history",
             "cowl snapshots restore a b c",
             "cowl doctor --fix",
+            "cowl dedupe --rate fast",
+            "cowl dedupe --status --dry-run",
             "cowl firewall allow sideways tcp/22",
             "cowl network update -c x --type vpn",
         ] {

@@ -10,11 +10,13 @@
 //! deadline; streams have one between two pieces.
 
 mod api;
+mod dedupe;
 mod events;
 mod execute;
 mod files;
 mod kit;
 mod lines;
+mod memory;
 mod network;
 mod reply;
 mod shares;
@@ -24,6 +26,7 @@ mod transport;
 
 mod error;
 
+pub use dedupe::DedupeRuns;
 pub use error::{Error, Result};
 pub use events::EventStream;
 pub use execute::{ExecuteIn, Output, Running};

@@ -11,6 +11,7 @@
 //! controllers of a hybrid host everything of a container sits in `<id>/`, unwritable from inside.
 
 pub mod limits;
+mod members;
 
 use std::fs;
 use std::io::{self, Write};
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::error::{Context, Error, Result};
+use super::isolation::bounds::GROUPS;
 use crate::api::ContainerId;
 
 /// v1 controllers we use. A group of cpuset is made only once it is wanted, see [`limits`].
@@ -163,6 +165,7 @@ impl Cgroups {
             }
             if h.is_v2() {
                 enable_controllers(&dir);
+                bound_groups(&dir);
             }
             for sub in ["payload", "payload/cowl-kit"] {
                 let sub = dir.join(sub);
@@ -349,6 +352,13 @@ fn enable_controllers(dir: &Path) {
     for controller in V2_CONTROLLERS {
         // One write a controller: `write!` would send the sign and the word apart.
         let _ = file.write_all(format!("+{controller}").as_bytes());
+    }
+}
+
+/// Bounds how many groups there may be below a container's own, the delegated ones among them.
+fn bound_groups(dir: &Path) {
+    if let Err(error) = fs::write(dir.join(GROUPS.name), GROUPS.most) {
+        tracing::warn!(dir = %dir.display(), %error, "root inside may make any number of groups");
     }
 }
 

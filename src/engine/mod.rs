@@ -13,7 +13,7 @@
 //! |---|---|
 //! | what separates containers, from whom and why | [`isolation`], [`firewall`] |
 //! | what a container may use | [`limits`]: [`cgroup`], [`net::rate`], [`quota`] |
-//! | what it uses | [`stats`], [`kmsg`] |
+//! | what it uses | [`stats`], [`memory`], [`kmsg`] |
 //! | what is mounted into it | [`lxcfs`], [`ramdisk`], [`shares`] |
 //! | how the node reaches it | [`launch::dial`], [`lobby`] |
 //! | the host below | [`sysctl`], [`net`], [`sys`] |
@@ -32,6 +32,7 @@ pub mod leaks;
 pub mod limits;
 pub mod lobby;
 pub mod lxcfs;
+pub mod memory;
 pub mod net;
 pub mod quota;
 pub mod ramdisk;

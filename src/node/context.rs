@@ -83,6 +83,8 @@ pub struct Node {
     pub shares: super::shares::Failures,
     /// Limits that do not hold here.
     pub shortfalls: Shortfalls,
+    /// The search for equal files.
+    pub dedupe: super::dedupe::Dedupe,
     /// The secret for TCP.
     pub token: OwnerToken,
     /// Says when to end.
@@ -106,6 +108,7 @@ impl Node {
             samples: Samples::default(),
             shares: Default::default(),
             shortfalls: Shortfalls::default(),
+            dedupe: Default::default(),
             token,
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -4,6 +4,7 @@ pub mod api;
 pub mod bus;
 pub mod clock;
 mod context;
+pub mod dedupe;
 pub mod dns;
 pub mod driver;
 pub mod firewall;

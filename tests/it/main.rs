@@ -23,6 +23,7 @@ mod inside_view;
 mod leaks;
 mod life;
 mod limits;
+mod memory;
 mod nesting;
 mod network;
 mod network_raw;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         golden::all(),
         inside::all(),
         limits::all(),
+        memory::all(),
         leaks::all(),
         network::all(),
         network_raw::all(),

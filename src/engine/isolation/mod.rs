@@ -21,7 +21,7 @@
 //! | seccomp | [`calls`] | the calls whose bugs have led out of containers, those that walk around paths, state of the host that no namespace holds |
 //! | mounts | `shim::mounts` | the disk and `/usr` carry no devices; the image and the kit are read-only subvolumes; no path of the host is ever shared |
 //! | masks | [`masks`] | facts about the host that programs would take for the container's |
-//! | cgroups | `engine::cgroup` | limits lie in directories that are not delegated |
+//! | cgroups | `engine::cgroup`, [`bounds`] | limits lie in directories that are not delegated |
 //! | firewall | `engine::firewall` | forged addresses, the host, the neighbours |
 //! | bounds in shim and node | `shim::flood` | floods on the sockets and terminals that lead outside cost the one who makes them |
 //! | hostile trees | `storage::tree`, `storage::transfer` | host-side work on files that containers or strangers wrote |
@@ -59,6 +59,7 @@
 //! | kselftests of Linux 6.12 (user_namespace, mount_setattr, pidfd, clone3, openat2, nsfs, proc, ptrace, statmount; by hand) | 47 programs built, 40 pass, among them all 88 cases of openat2's resolve_test and 400,000 rename attacks without an escape; mount_setattr passes 11 of 21 (the rest want a loop device), the others want CAP_CHECKPOINT_RESTORE, kernel threads to look at, or the host's device numbers |
 //! | `lynis` 3 | 239 tests, hardening index 58 |
 
+pub mod bounds;
 pub mod calls;
 pub mod capabilities;
 pub mod masks;
@@ -69,7 +70,7 @@ use serde::Serialize;
 /// One line of the table that `cowl explain isolation` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
-    /// `namespace`, `capability`, `call`, `socket family`, `ioctl` or `mask`.
+    /// `namespace`, `capability`, `call`, `socket family`, `ioctl`, `mask` or `bound`.
     pub kind: &'static str,
     /// Its name, as the kernel's documentation has it.
     pub name: &'static str,
@@ -108,6 +109,7 @@ pub fn rows() -> Vec<Row> {
         reason: calls::FOREIGN_REASON,
     });
     let masks = masks::MASKS.iter().map(|m| Row { kind: "mask", name: m.path, rule: m.cover.name(), reason: m.reason });
+    let bounds = bounds::BOUNDS.iter().map(|b| Row { kind: "bound", name: b.name, rule: b.most, reason: b.reason });
     namespaces
         .chain(capabilities)
         .chain(calls)
@@ -116,6 +118,7 @@ pub fn rows() -> Vec<Row> {
         .chain(others)
         .chain(ioctls)
         .chain(masks)
+        .chain(bounds)
         .collect()
 }
 

@@ -20,13 +20,17 @@
 //! | [`kit`] | the kit's executable, one copy for all |
 //! | [`size`] | what a subvolume takes |
 //! | [`space`] | where the space is; scrubs and errors |
+//! | [`dedupe`] | equal files of different disks, made to share their blocks |
 //! | [`view`] | looking into a disk that does not run |
+//! | `walk`, [`cached`] | regular files of a tree nobody vouches for; what of `/usr` is in memory |
 //! | `tree`, `owners` | the merged tree behind the view, and its users' names |
 //! | `command` | running a program with a deadline |
 
 pub mod backing;
 pub mod build;
+pub mod cached;
 mod command;
+pub mod dedupe;
 pub mod disks;
 mod hostile;
 pub mod image;
@@ -40,3 +44,4 @@ pub(crate) mod testing;
 pub mod transfer;
 mod tree;
 pub mod view;
+mod walk;

@@ -2,8 +2,9 @@
 //!
 //! Numbers and layouts are those of `linux/btrfs.h` and `linux/btrfs_tree.h`. Every operation
 //! names a subvolume by path; the last component is never followed when it is a link. Quota groups
-//! are in [`quota`], the reading of trees in `search`.
+//! are in [`quota`], the reading of trees in `search`, pieces of files in [`extents`].
 
+pub mod extents;
 pub mod quota;
 mod search;
 

@@ -6,6 +6,7 @@ pub mod fds;
 pub mod filter;
 pub mod mount;
 pub mod process;
+pub mod share;
 
 /// Turns a `-1`-on-error return into a result.
 pub(crate) fn check(ret: libc::c_long) -> std::io::Result<libc::c_long> {

@@ -6,12 +6,14 @@
 pub mod auth;
 mod checks;
 mod containers;
+mod dedupe;
 mod env;
 mod events;
 mod extract;
 mod files;
 mod firewall;
 mod images;
+mod memory;
 mod network;
 mod operations;
 mod projects;
@@ -60,6 +62,8 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(space::router())
         .merge(events::router())
         .merge(users::router())
+        .merge(memory::router())
+        .merge(dedupe::router())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&node), auth::require))

@@ -41,20 +41,20 @@ async fn this(node: &NodeState) -> Result<serde_json::Value, ApiError> {
     }))
 }
 
+/// Refuses what is neither this box' id nor its name.
+///
+/// # Errors
+/// 404.
+pub(super) fn known(node: &NodeState, id: &str) -> Result<(), ApiError> {
+    let own = id == node.place.server_id.as_str() || id == node.place.server_name;
+    if own { Ok(()) } else { Err(ApiError::not_found("server")) }
+}
+
 async fn list(State(node): State<NodeState>) -> Reply<Vec<serde_json::Value>> {
     ok("Servers", vec![this(&node).await?])
 }
 
-/// Whether this is the server of that id or name.
-///
-/// # Errors
-/// 404 when it is another.
-pub(super) fn check_server(node: &NodeState, id: &str) -> Result<(), ApiError> {
-    let place = &node.place;
-    if id == place.server_id.as_str() || id == place.server_name { Ok(()) } else { Err(ApiError::not_found("server")) }
-}
-
 async fn one(State(node): State<NodeState>, Params(id): Params<String>) -> Reply<serde_json::Value> {
-    check_server(&node, &id)?;
+    known(&node, &id)?;
     ok("Server", this(&node).await?)
 }

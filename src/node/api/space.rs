@@ -7,7 +7,7 @@ use axum::routing::{get, post};
 use super::NodeState;
 use super::extract::{Params, container_id};
 use super::reply::{Reply, ok};
-use super::servers::check_server;
+use super::servers::known;
 use crate::api::space::{ContainerDisk, Health, PoolSpace, SnapshotCost};
 use crate::node::driver::failure;
 use crate::node::snapshots;
@@ -21,17 +21,17 @@ pub fn router() -> Router<NodeState> {
 }
 
 async fn pool(State(node): State<NodeState>, Params(id): Params<String>) -> Reply<PoolSpace> {
-    check_server(&node, &id)?;
+    known(&node, &id)?;
     ok("Storage", node.pool_space().await?)
 }
 
 async fn scrub(State(node): State<NodeState>, Params(id): Params<String>) -> Reply<Health> {
-    check_server(&node, &id)?;
+    known(&node, &id)?;
     ok("Scrub started", node.engine(|m| m.scrub().and_then(|()| m.health())).await.map_err(failure)?)
 }
 
 async fn cancel(State(node): State<NodeState>, Params(id): Params<String>) -> Reply<Health> {
-    check_server(&node, &id)?;
+    known(&node, &id)?;
     ok("Scrub ended", node.engine(|m| m.cancel_scrub().and_then(|()| m.health())).await.map_err(failure)?)
 }
 

@@ -14,15 +14,19 @@ use tokio::sync::mpsc;
 
 use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
+use crate::api::dedupe::Figures;
 use crate::api::files::{Listing, Stat};
+use crate::api::memory::ContainerUse;
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
 use crate::api::space::{Breakdown, DeviceErrors, Dying, Health};
 use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::firewall::Policy;
+use crate::engine::memory::Memory;
 use crate::engine::quota::DiskUse;
 use crate::engine::shim::protocol::{Event, Outcome, Status};
 use crate::engine::stats::Usage;
+use crate::engine::storage::dedupe::Scope;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
 use crate::engine::{Error, Result};
 
@@ -444,6 +448,28 @@ impl Machine for Fake {
 
     fn dial(&self, _id: &ContainerId, _port: u16) -> io::Result<OwnedFd> {
         Err(io::ErrorKind::ConnectionRefused.into())
+    }
+
+    fn memory(&self, ids: &[ContainerId], pss: bool) -> Memory {
+        let world = self.world();
+        let used = ContainerUse { charged: 20 << 20, pss: pss.then_some(10 << 20), ..Default::default() };
+        let containers = ids.iter().filter(|id| world.running.contains_key(*id)).map(|id| (*id, used)).collect();
+        Memory { containers, ..Memory::default() }
+    }
+
+    fn dedupe(&self, scope: &Scope, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(&Figures)) -> Result<Figures> {
+        self.world().calls.push(format!("dedupe {}", scope.containers.len()));
+        let mut figures = Figures { files: 2, candidates: 2, ..Figures::default() };
+        tell(&figures);
+        // A test holds the run by leaving `hold` in the map of failures.
+        while self.world().fail.contains_key("hold") && !stop() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if let Some(message) = self.world().fail.remove("dedupe") {
+            return Err(Error::Shim(message));
+        }
+        (figures.checked, figures.deduped) = (2, if scope.dry_run { 0 } else { 8 << 20 });
+        Ok(figures)
     }
 }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::api::dedupe::Figures;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
@@ -27,11 +28,13 @@ use crate::api::{ContainerId, Settings};
 use crate::engine::Result;
 use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::firewall::Policy;
+use crate::engine::memory::Memory;
 use crate::engine::quota::DiskUse;
 use crate::engine::ramdisk::{self, Ramdisk};
 use crate::engine::shares::Share;
 use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
+use crate::engine::storage::dedupe::Scope;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
 
 /// What a container needs to start, beside its disk.
@@ -120,4 +123,10 @@ pub trait Machine: Send + Sync + 'static {
     fn health(&self) -> Result<Health>;
     fn scrub(&self) -> Result<()>;
     fn cancel_scrub(&self) -> Result<()>;
+    /// Where memory is; of these containers those that run. With `pss` it takes longer.
+    fn memory(&self, ids: &[ContainerId], pss: bool) -> Memory;
+    /// Lets equal files of disks share their blocks; see [`Pool::dedupe`].
+    ///
+    /// [`Pool::dedupe`]: crate::engine::storage::pool::Pool::dedupe
+    fn dedupe(&self, scope: &Scope, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(&Figures)) -> Result<Figures>;
 }

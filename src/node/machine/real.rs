@@ -1,5 +1,6 @@
 //! The machine as it is: every call goes to the engine.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,7 +12,9 @@ use tokio::sync::mpsc;
 use super::watch;
 use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
+use crate::api::dedupe::Figures;
 use crate::api::files::{Listing, Stat};
+use crate::api::memory::SharedUsr;
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
 use crate::api::space::{Breakdown, DeviceErrors, Dying, Health};
@@ -20,11 +23,13 @@ use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::fault;
 use crate::engine::firewall::{self, Policy};
 use crate::engine::launch::{self, ContainerSpec};
+use crate::engine::memory::{self, Memory};
 use crate::engine::quota::DiskUse;
 use crate::engine::ramdisk;
 use crate::engine::shares::{self, Share};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{Interfaces, Meter, Usage};
+use crate::engine::storage::dedupe::Scope;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
 use crate::engine::{self, Config, Result, limits};
 
@@ -273,5 +278,33 @@ impl Machine for Real {
 
     fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd> {
         launch::dial(&self.config, id, port)
+    }
+
+    fn memory(&self, ids: &[ContainerId], pss: bool) -> Memory {
+        let read = |id: &ContainerId| Some((*id, memory::container(&self.cgroups, id, pss).ok()?));
+        let containers: Vec<_> = ids.iter().filter_map(read).collect();
+        let mut made_from = BTreeMap::<String, u64>::new();
+        for (id, _) in &containers {
+            if let Ok(image) = self.pool.made_from(&self.pool.disk(id)) {
+                *made_from.entry(image).or_default() += 1;
+            }
+        }
+        let usr = |(image, containers): (String, u64)| {
+            let cached = self.pool.usr_in_memory(&image).unwrap_or_default();
+            let saved_at_most = cached.map(|bytes| bytes.saturating_mul(containers.saturating_sub(1)));
+            SharedUsr { image, containers, cached, saved_at_most }
+        };
+        Memory {
+            containers,
+            usr: made_from.into_iter().map(usr).collect(),
+            ksm: memory::host_ksm(),
+            node: memory::processes(&[std::process::id()]),
+            shims: memory::processes(&self.cgroups.shims()),
+            host: memory::host(),
+        }
+    }
+
+    fn dedupe(&self, scope: &Scope, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(&Figures)) -> Result<Figures> {
+        self.pool.dedupe(scope, stop, tell)
     }
 }

@@ -15,6 +15,7 @@ stories![
     a_tmpfs_bomb_counts_as_memory,
     a_disk_filled_is_only_its_own,
     an_inode_bomb_is_only_its_own,
+    a_bomb_of_groups_ends_at_a_bound,
 ];
 
 /// Bytes in a mebibyte.
@@ -132,4 +133,26 @@ fn an_inode_bomb_is_only_its_own() {
     neighbour.says("for i in $(seq 100); do echo $i > /root/f$i; done");
     // The whole disk goes with the container, however many files it has.
     node.cowl(&["containers", "delete", "--yes", &c.id]).ok();
+}
+
+fn a_bomb_of_groups_ends_at_a_bound() {
+    let node = shared::node();
+    let c = node.container("groups");
+    c.booted();
+    let rows = node.json(&["explain", "isolation"]);
+    let row = rows.as_array().unwrap().iter().find(|row| row["name"] == "cgroup.max.descendants").unwrap();
+    let most: usize = row["rule"].as_str().unwrap().parse().unwrap();
+    let top = c.says("findmnt -n -t cgroup2 -o TARGET | head -n 1");
+    // What is seen inside cannot be lifted, and what holds lies above it.
+    assert_ne!(c.exec(&format!("echo max > {top}/cgroup.max.descendants")).code, 0);
+    let said =
+        c.says(&format!("cd {top} && perl -e '$n = 0; $n++ while $n < 20000 && mkdir qq(bomb$n); print qq($n $!)'"));
+    let (made, why) = said.split_once(' ').unwrap();
+    let made: usize = made.parse().unwrap();
+    assert!(made < most && made > most / 2 && why == "Resource temporarily unavailable", "{said}");
+    let deep = format!("cd {top}/bomb0 && mkdir deeper");
+    assert!(c.exec(&deep).stderr.contains("Resource temporarily unavailable"));
+    // A neighbour makes its groups as before, and so does this one once there is room.
+    node.container("near").booted();
+    c.says(&format!("cd {top} && perl -e 'rmdir qq(bomb$_) for 0..{most}' && mkdir again && rmdir again"));
 }
