@@ -12,6 +12,7 @@ pub mod ids;
 pub mod names;
 pub mod network;
 pub mod project;
+pub mod prune;
 pub mod server;
 pub mod service;
 pub mod settings;

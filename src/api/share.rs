@@ -257,7 +257,9 @@ mod tests {
 
     #[test]
     fn the_end_of_a_share_is_told_as_a_span() {
-        for (text, seconds) in [("30m", 1_800), ("12h", 43_200), ("1d 12h", 129_600), ("2 days", 172_800), ("1w", 604_800)] {
+        for (text, seconds) in
+            [("30m", 1_800), ("12h", 43_200), ("1d 12h", 129_600), ("2 days", 172_800), ("1w", 604_800)]
+        {
             assert_eq!(ends_after(text, 1_000).unwrap(), Some(1_000 + seconds), "{text}");
         }
         assert_eq!((ends_after("", 5).unwrap(), ends_after(" never ", 5).unwrap()), (None, None));

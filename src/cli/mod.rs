@@ -32,6 +32,7 @@ mod network;
 mod print;
 mod progress;
 mod projects;
+mod prune;
 mod resolve;
 mod settings;
 mod shell;

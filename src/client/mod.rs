@@ -16,6 +16,7 @@ mod files;
 mod kit;
 mod lines;
 mod network;
+mod prune;
 mod reply;
 mod shares;
 mod terminal;

@@ -18,6 +18,7 @@
 //! | [`build`] | a new image from Debian's packages |
 //! | [`transfer`] | an image as one file |
 //! | [`kit`] | the kit's executable, one copy for all |
+//! | [`prune`] | images and kits that nobody needs any more |
 //! | [`size`] | what a subvolume takes |
 //! | [`view`] | looking into a disk that does not run |
 //! | `tree`, `owners` | the merged tree behind the view, and its users' names |
@@ -32,6 +33,7 @@ pub mod image;
 pub mod kit;
 mod owners;
 pub mod pool;
+pub mod prune;
 pub mod size;
 #[cfg(test)]
 pub(crate) mod testing;

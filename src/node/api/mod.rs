@@ -17,6 +17,7 @@ mod operations;
 mod projects;
 mod reply;
 mod servers;
+mod prune;
 mod shares;
 mod snapshots;
 mod status;
@@ -55,6 +56,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(status::router())
         .merge(images::router())
         .merge(servers::router())
+        .merge(prune::router())
         .merge(shares::router())
         .merge(events::router())
         .merge(users::router())

@@ -32,6 +32,7 @@ use crate::engine::shares::Share;
 use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
+use crate::engine::storage::prune::{Order, Unneeded};
 
 /// What a container needs to start, beside its disk.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,4 +114,6 @@ pub trait Machine: Send + Sync + 'static {
     fn hide_share(&self, id: &ContainerId, name: &str) -> Result<()>;
     fn kit_socket(&self, id: &ContainerId) -> PathBuf;
     fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd>;
+    /// Removes images and kits that nobody needs. Nothing may make a disk meanwhile.
+    fn prune(&self, order: &Order) -> Result<Vec<Unneeded>>;
 }

@@ -25,6 +25,7 @@ use crate::engine::shares::{self, Share};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{Interfaces, Meter, Usage};
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
+use crate::engine::storage::prune::{Order, Unneeded};
 use crate::engine::{self, Config, Result, limits};
 
 /// The engine with its configuration and its open pool.
@@ -248,5 +249,9 @@ impl Machine for Real {
 
     fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd> {
         launch::dial(&self.config, id, port)
+    }
+
+    fn prune(&self, order: &Order) -> Result<Vec<Unneeded>> {
+        self.pool.prune(&self.config.run_dir, &self.kit_dir, order)
     }
 }
