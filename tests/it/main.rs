@@ -27,7 +27,9 @@ mod nesting;
 mod network;
 mod network_raw;
 mod proxy;
+mod prune;
 mod shares;
+mod shares_by_keys;
 mod sleep;
 mod snapshots;
 mod survival;
@@ -54,7 +56,9 @@ fn main() -> ExitCode {
         inside_view::all(),
         nesting::all(),
         proxy::all(),
+        prune::all(),
         shares::all(),
+        shares_by_keys::all(),
         life::all(),
         sleep::all(),
         snapshots::all(),

@@ -15,6 +15,7 @@ pub fn draw(app: &App, mode: Mode, buffer: &mut Buffer, area: Rect) -> Option<Cu
     let chords = app.keymap.trie(mode).chords();
     let title = match app.view() {
         View::Snapshots(river) => river.point().map_or("now".into(), |p| p.alias.clone().unwrap_or(p.name.clone())),
+        View::Shares(view) => app.share().map_or(view.name.clone(), |line| line.share().source_path.clone()),
         View::Home if !app.home.marked.is_empty() => format!("{} marked containers", app.home.marked.len()),
         _ => app.selected().map(|c| c.name.clone()).unwrap_or_default(),
     };
