@@ -22,7 +22,7 @@ fn import(node: &Node, id: &str, created_at: u64, recipe: &str) {
     let file = node.dir.join("image.bin");
     let mut out = File::create(&file).unwrap();
     let head = json!({ "id": id, "created_at": created_at, "recipe": recipe });
-    write!(out, "{magic}{head}\n").unwrap();
+    writeln!(out, "{magic}{head}").unwrap();
     std::io::copy(&mut input, &mut out).unwrap();
     node.cowl(&["images", "build", "--import", file.to_str().unwrap()]).ok();
     fs::remove_file(file).unwrap();
