@@ -14,6 +14,7 @@ pub mod memory;
 pub mod names;
 pub mod network;
 pub mod project;
+pub mod prune;
 pub mod server;
 pub mod service;
 pub mod settings;

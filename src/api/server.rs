@@ -52,6 +52,9 @@ pub struct Image {
     pub error: Option<String>,
     /// Where the build's log is.
     pub log: Option<String>,
+    /// Whether it was built by an older recipe than this version's; a new build takes its place.
+    #[serde(default)]
+    pub outdated: bool,
 }
 
 /// Space of the pool, in bytes.

@@ -10,6 +10,8 @@ use super::names;
 const REFUSED: [&str; 6] = ["/proc", "/sys", "/dev", "/boot", "/run", "/var/run"];
 /// Longest path, in bytes.
 const PATH_MAX: usize = 4096;
+/// Longest time that [`ends_after`] takes: ten years, in seconds.
+const LIFE_MAX: u64 = 3650 * 86_400;
 /// Longest description, in characters.
 const DESCRIPTION_MAX: usize = 1000;
 
@@ -64,7 +66,7 @@ pub struct Share {
     pub status_message: Option<String>,
     /// Seconds since the epoch after which it is taken away.
     pub expires_at: Option<u64>,
-    /// Always false: expiry is told by an event.
+    /// Whether its nearing end was told, by `storage.share.expiring_soon`.
     #[serde(default)]
     pub expiry_notified: bool,
     /// The owner's id.
@@ -196,6 +198,24 @@ pub fn source_path(text: &str) -> Result<String, FieldError> {
     Ok(path)
 }
 
+/// When a share ends that is to live for `text` from now on, in seconds since the epoch: `30m`,
+/// `12h`, `2d`, `1d 12h`, `1w`; nothing and `never` mean no end.
+///
+/// # Errors
+/// Names `/expires_at` and says what can be written.
+pub fn ends_after(text: &str, now_s: u64) -> Result<Option<u64>, FieldError> {
+    let text = text.trim();
+    if text.is_empty() || text == "never" {
+        return Ok(None);
+    }
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let life = text.parse::<jiff::Span>().and_then(|span| span.to_duration(days)).ok();
+    match life.and_then(|life| u64::try_from(life.as_secs()).ok()) {
+        Some(seconds) if (1..=LIFE_MAX).contains(&seconds) => Ok(Some(now_s.saturating_add(seconds))),
+        _ => Err(FieldError::new("/expires_at", "must be a time like 30m, 12h or 2d, at most 10 years, or never")),
+    }
+}
+
 /// Checks an alias or a label.
 ///
 /// # Errors
@@ -235,7 +255,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_end_of_a_share_is_told_as_a_span() {
+        for (text, seconds) in
+            [("30m", 1_800), ("12h", 43_200), ("1d 12h", 129_600), ("2 days", 172_800), ("1w", 604_800)]
+        {
+            assert_eq!(ends_after(text, 1_000).unwrap(), Some(1_000 + seconds), "{text}");
+        }
+        assert_eq!((ends_after("", 5).unwrap(), ends_after(" never ", 5).unwrap()), (None, None));
+        for bad in ["7", "soon", "-2d", "2d ago", "0s", "1month", "99999d", "9999999999999w"] {
+            assert!(ends_after(bad, 1_000).unwrap_err().message.contains("30m"), "{bad}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_text_makes_an_end_in_the_past(text in "\\PC{0,12}") {
+            prop_assert!(ends_after(&text, 1_000).ok().flatten().is_none_or(|at| at > 1_000));
+        }
+
         #[test]
         fn what_passes_stays_below_the_root_and_is_plain(text in "/[a-z./_-]{0,30}") {
             if let Ok(path) = source_path(&text) {

@@ -8,6 +8,7 @@ use super::doors;
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use super::progress::Bar;
+use super::prune;
 use super::wait;
 use crate::api::server::{Image, ImageState};
 use crate::engine;
@@ -20,11 +21,14 @@ pub(super) enum Command {
     /// List images and how far their builds are
     #[command(visible_alias = "ls")]
     List,
-    /// Build an image, also again after a failure
+    /// Build an image that is missing, failed or outdated; new containers use it, others keep theirs
     Build {
         /// Which
         #[arg(default_value = DEFAULT)]
         name: String,
+        /// Build it also when it is there and not outdated, for newer packages
+        #[arg(long)]
+        fresh: bool,
         /// Return as soon as the build has begun
         #[arg(long)]
         no_wait: bool,
@@ -34,6 +38,12 @@ pub(super) enum Command {
         /// A file written by --export to take instead of building
         #[arg(long, value_name = "FILE", hide = true, conflicts_with = "export")]
         import: Option<PathBuf>,
+    },
+    /// Remove images and kits that no container, no snapshot and nothing that runs was made from
+    Prune {
+        /// Only tell what would go, and what that would free
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -52,20 +62,25 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let image = pool.import_image(&file).map_err(Fail::other)?;
             context.show(&serde_json::json!({ "id": image.id }), |_| print::line(&image.id))?;
         }
-        Command::Build { name, no_wait, .. } => build(context, &name, no_wait).await?,
+        Command::Build { name, no_wait, fresh, .. } => build(context, &name, no_wait, fresh).await?,
+        Command::Prune { dry_run } => prune::run(context, dry_run).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn build(context: &Context, name: &str, no_wait: bool) -> Result<(), Fail> {
+async fn build(context: &Context, name: &str, no_wait: bool, fresh: bool) -> Result<(), Fail> {
     let client = context.client()?;
-    client.build_image(name).await?;
+    let begun = client.build_image(name, fresh).await?["state"] == "building";
     if !no_wait {
         wait::image(&client, name, &mut Bar::new(context.json)).await?;
     }
     let images = client.images().await?;
     let image = images.into_iter().find(|i| i.name == name);
     let image = image.ok_or_else(|| Fail::other(format!("the node has no image {name}")))?;
+    // One that was there before can be used, but a new one is not to be had.
+    if let Some(reason) = image.error.as_ref().filter(|_| begun && !no_wait) {
+        return Err(Fail::other(format!("no new image {name}, the old one stays in use: {reason}")));
+    }
     context.show(&image, |i| print::line(&format!("{} is {}", i.name, word(i.state))))
 }
 
@@ -103,7 +118,7 @@ fn table(all: &[Image]) -> std::io::Result<()> {
         let progress = i.progress.as_ref().map(|p| format!("{:.0}% {} {}", p.percent, p.step, p.detail));
         table.row([
             i.name.clone(),
-            word(i.state).into(),
+            format!("{}{}", word(i.state), if i.outdated { ", outdated" } else { "" }),
             if i.size > 0 { print::bytes(i.size) } else { "-".into() },
             print::ago(i.created_at.as_deref()),
             i.error.clone().or(progress).or_else(|| i.id.clone()).unwrap_or_default(),

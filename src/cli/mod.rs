@@ -35,6 +35,7 @@ mod pool;
 mod print;
 mod progress;
 mod projects;
+mod prune;
 mod resolve;
 mod settings;
 mod shell;

@@ -11,7 +11,7 @@ use super::print::{self, Table};
 use super::resolve;
 use crate::api::Container;
 use crate::api::ids::ShareId;
-use crate::api::share::{CreateShare, IncomingShare, Share, ShareMode, UpdateShare};
+use crate::api::share::{self, CreateShare, IncomingShare, Share, ShareMode, UpdateShare};
 use crate::client::Client;
 
 #[derive(Debug, clap::Subcommand)]
@@ -40,6 +40,9 @@ pub(super) enum Command {
         /// Free text
         #[arg(long)]
         description: Option<String>,
+        /// Take it away after this time: 30m, 12h, 2d [default: never]
+        #[arg(long, value_name = "TIME", value_parser = ends_after)]
+        expires: Option<End>,
         /// Take it on the target's behalf at once
         #[arg(long, conflicts_with = "to_project")]
         mount: bool,
@@ -62,6 +65,9 @@ pub(super) enum Command {
         /// Offer it or not
         #[arg(long)]
         enabled: Option<bool>,
+        /// Take it away after this time from now: 30m, 12h, 2d, or never
+        #[arg(long, value_name = "TIME", value_parser = ends_after)]
+        expires: Option<End>,
     },
     /// Take a share away from everybody
     #[command(visible_alias = "rm")]
@@ -99,6 +105,15 @@ fn mode(word: &str) -> Result<ShareMode, String> {
     }
 }
 
+/// Seconds since the epoch at which a share ends; `None` for never.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End(Option<u64>);
+
+fn ends_after(word: &str) -> Result<End, String> {
+    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+    share::ends_after(word, now).map(End).map_err(|e| e.message)
+}
+
 /// The share with this id or alias.
 async fn find(client: &Client, word: &str) -> Result<Share, Fail> {
     let all = client.shares().await?;
@@ -113,7 +128,7 @@ async fn find(client: &Client, word: &str) -> Result<Share, Fail> {
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let client = context.client()?;
     match command {
-        Command::Create { path, source, to, to_project, mode, alias, label, description, mount } => {
+        Command::Create { path, source, to, to_project, mode, alias, label, description, expires, mount } => {
             let from = resolve::container(&client, source.name(None)?).await?;
             let target = match &to {
                 Some(word) => Some(resolve::container(&client, word).await?),
@@ -132,7 +147,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 label,
                 description,
                 enabled: None,
-                expires_at: None,
+                expires_at: expires.and_then(|end| end.0),
             };
             let share = client.create_share(&from.id, &body).await?;
             if let (true, Some(target)) = (mount, &target) {
@@ -153,9 +168,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             context.show(all.as_slice(), table)?;
         }
         Command::ListAll => context.show(client.shares().await?.as_slice(), table)?,
-        Command::Update { share, mode, alias, enabled } => {
+        Command::Update { share, mode, alias, enabled, expires } => {
             let share = find(&client, &share).await?;
-            let change = UpdateShare { mode, alias: alias.map(Some), enabled, ..UpdateShare::default() };
+            let expires_at = expires.map(|end| end.0);
+            let change = UpdateShare { mode, alias: alias.map(Some), enabled, expires_at, ..UpdateShare::default() };
             let changed = client.update_share(&share.source_container_id, &share.id, &change).await?;
             context.show(&changed, |s| table(std::slice::from_ref(s)))?;
         }

@@ -266,12 +266,14 @@ impl Client {
         Ok(list.images)
     }
 
-    /// Starts building an image, also after a failure; progress comes as events.
+    /// Starts building an image that is not there, failed or is outdated; with `fresh`, also one that
+    /// is there and current. Progress comes as events.
     ///
     /// # Errors
     /// 404 for an unknown tier, 409 while it is being built.
-    pub async fn build_image(&self, name: &str) -> Result<serde_json::Value> {
-        self.call(Method::POST, &format!("/api/v1/images/{}/build", query_value(name)), None::<&()>, CHANGE).await
+    pub async fn build_image(&self, name: &str, fresh: bool) -> Result<serde_json::Value> {
+        let path = format!("/api/v1/images/{}/build?fresh={fresh}", query_value(name));
+        self.call(Method::POST, &path, None::<&()>, CHANGE).await
     }
 
     /// Stored events, newest first.

@@ -18,6 +18,7 @@ mod kit;
 mod lines;
 mod memory;
 mod network;
+mod prune;
 mod reply;
 mod shares;
 mod space;

@@ -47,6 +47,9 @@ pub enum Error {
     /// The host lacks something that Cowl needs.
     #[error("{0}")]
     Unsupported(String),
+    /// It cannot be told what is still needed, so nothing was removed.
+    #[error("{0}")]
+    InDoubt(String),
     /// A shim said something unexpected, or failed at a step of a start.
     #[error("{0}")]
     Shim(String),

@@ -80,7 +80,7 @@ pub struct Node {
     /// Figures that are worth keeping for a moment.
     pub samples: Samples,
     /// Shares that could not be shown.
-    pub shares: super::shares::Failures,
+    pub shares: super::shares::Sharing,
     /// Limits that do not hold here.
     pub shortfalls: Shortfalls,
     /// The search for equal files.

@@ -39,7 +39,7 @@ pub const GRACE: Duration = Duration::from_secs(10);
 pub fn failure(e: engine::Error) -> ApiError {
     let status = match &e {
         engine::Error::NotFound(_) => 404,
-        engine::Error::Exists(_) | engine::Error::Busy(_) => 409,
+        engine::Error::Exists(_) | engine::Error::Busy(_) | engine::Error::InDoubt(_) => 409,
         engine::Error::Full(_) => 507,
         _ => 500,
     };
@@ -204,12 +204,15 @@ impl Driver {
 
     /// Waits for the image and makes the disk. False when the wait was cut short.
     async fn make_disk(&mut self, row: &ContainerRow) -> Result<bool, ApiError> {
+        if row.image_id.is_none() && self.await_image(&row.tier).await?.is_none() {
+            return Ok(false);
+        }
+        // What it waited for may have been built anew, and pruned, since.
+        let node = Arc::clone(&self.node);
+        let _chosen = node.images.choose().await;
         let image = match &row.image_id {
             Some(image) => image.clone(),
-            None => match self.await_image(&row.tier).await? {
-                Some(image) => image,
-                None => return Ok(false),
-            },
+            None => self.node.images.ready(&row.tier).await.map_err(|reason| ApiError::new(503, reason))?,
         };
         let id = self.id;
         let noted = image.clone();

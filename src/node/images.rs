@@ -1,16 +1,17 @@
 //! Image tiers: which exist, building them in the background, waiting for one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
 
 use super::Node;
 use super::clock;
 use super::state::events::NewEvent;
 use crate::api::server::{BuildProgress, Image, ImageState};
+use crate::engine::storage::build::is_current;
 use crate::engine::storage::pool::BuiltImage;
 
 /// Tiers this version can build, as the engine names them.
@@ -37,6 +38,9 @@ pub fn tier(name: &str) -> Option<&'static str> {
 pub struct Images {
     tiers: BTreeMap<&'static str, watch::Sender<Image>>,
     logs: PathBuf,
+    /// Held for reading from the choice of an image until there is a disk of it, and for writing while
+    /// images are pruned.
+    chosen: RwLock<()>,
 }
 
 impl Images {
@@ -52,8 +56,28 @@ impl Images {
             progress: None,
             error: None,
             log: None,
+            outdated: false,
         };
-        Self { tiers: TIERS.into_iter().map(|t| (t, watch::Sender::new(unknown(t)))).collect(), logs }
+        Self {
+            tiers: TIERS.into_iter().map(|t| (t, watch::Sender::new(unknown(t)))).collect(),
+            logs,
+            chosen: RwLock::new(()),
+        }
+    }
+
+    /// Lets no image be pruned until the guard goes.
+    pub async fn choose(&self) -> RwLockReadGuard<'_, ()> {
+        self.chosen.read().await
+    }
+
+    /// Lets nobody choose an image until the guard goes.
+    pub async fn settle(&self) -> RwLockWriteGuard<'_, ()> {
+        self.chosen.write().await
+    }
+
+    /// Ids of the images that new containers are made from.
+    pub fn current(&self) -> BTreeSet<String> {
+        self.tiers.values().filter_map(|tier| tier.borrow().id.clone()).collect()
     }
 
     fn log(&self, tier: &str) -> PathBuf {
@@ -80,6 +104,7 @@ impl Images {
                 image.created_at = Some(clock::iso_ms(built.created_at.saturating_mul(1000)));
                 image.progress = None;
                 image.error = None;
+                image.outdated = !is_current(built);
             });
         }
     }
@@ -87,7 +112,8 @@ impl Images {
     fn set_failed(&self, tier: &str, reason: &str) {
         if let Some(tier) = self.tiers.get(tier) {
             tier.send_modify(|image| {
-                image.state = ImageState::Failed;
+                // What there was before can be used as before.
+                image.state = if image.id.is_some() { ImageState::Ready } else { ImageState::Failed };
                 image.progress = None;
                 image.error = Some(reason.to_owned());
             });
@@ -100,11 +126,16 @@ impl Images {
         }
     }
 
-    /// Claims a build with its log; false when one runs already or the tier is there.
-    fn claim(&self, tier: &str, log: Option<&Path>) -> bool {
+    /// Claims a build with its log; false when one runs already, or the tier is there and, unless
+    /// `anew`, of this version's recipe.
+    fn claim(&self, tier: &str, log: Option<&Path>, anew: bool) -> bool {
         self.tiers.get(tier).is_some_and(|tier| {
             tier.send_if_modified(|image| {
-                let free = matches!(image.state, ImageState::Absent | ImageState::Failed);
+                let free = match image.state {
+                    ImageState::Absent | ImageState::Failed => true,
+                    ImageState::Ready => image.outdated || anew,
+                    ImageState::Building => false,
+                };
                 if free {
                     image.state = ImageState::Building;
                     image.error = None;
@@ -117,7 +148,7 @@ impl Images {
 
     /// What a container of this tier waits for, in one sentence.
     pub fn describe(&self, tier: &str) -> Option<String> {
-        let image = self.get(tier)?;
+        let image = self.get(tier).filter(|image| image.id.is_none())?;
         match (image.state, image.progress) {
             (ImageState::Building, Some(p)) => {
                 Some(format!("waits for image {}: {}, {:.0} %", image.name, p.step, p.percent))
@@ -127,23 +158,17 @@ impl Images {
         }
     }
 
-    /// Waits until a tier is ready and gives its id.
+    /// Waits until a tier is ready and gives its id; one that is built anew is ready all the while.
     ///
     /// # Errors
     /// Why its build failed.
     pub async fn ready(&self, tier: &str) -> Result<String, String> {
         let Some(sender) = self.tiers.get(tier) else { return Err(format!("there is no image {tier}")) };
         let mut changes = sender.subscribe();
-        let settled = changes.wait_for(|image| matches!(image.state, ImageState::Ready | ImageState::Failed)).await;
+        let settled = changes.wait_for(|image| image.id.is_some() || image.state == ImageState::Failed).await;
         let image = settled.map_err(|_| "the node ends".to_owned())?;
-        match (&image.id, image.state, &image.error) {
-            (Some(id), ImageState::Ready, _) => Ok(id.clone()),
-            (_, _, error) => Err(format!(
-                "image {} could not be built: {}",
-                image.name,
-                error.as_deref().unwrap_or("no reason was given")
-            )),
-        }
+        let reason = image.error.as_deref().unwrap_or("no reason was given");
+        image.id.clone().ok_or_else(|| format!("image {} could not be built: {reason}", image.name))
     }
 }
 
@@ -152,9 +177,15 @@ impl Images {
 pub async fn begin(node: &Arc<Node>, import: Option<PathBuf>) {
     for tier in TIERS {
         match node.engine(move |m| m.image(tier)).await {
-            Ok(Some(built)) => node.images.set_ready(&built),
+            Ok(Some(built)) => {
+                if !is_current(&built) {
+                    let how = "`cowl images build` makes a new one";
+                    tracing::info!(image = built.id, "built by an older recipe; {how}");
+                }
+                node.images.set_ready(&built);
+            }
             Ok(None) if tier == DEFAULT_TIER => {
-                build(node, tier, import.clone());
+                build(node, tier, import.clone(), false);
             }
             Ok(None) => {}
             Err(error) => node.images.set_failed(tier, &error.to_string()),
@@ -162,11 +193,12 @@ pub async fn begin(node: &Arc<Node>, import: Option<PathBuf>) {
     }
 }
 
-/// Starts building a tier unless it is there or being built; says whether it did.
-pub fn build(node: &Arc<Node>, tier: &'static str, import: Option<PathBuf>) -> bool {
+/// Starts building a tier unless it is being built, or there and (unless `anew`) not outdated; says
+/// whether it did. New containers use the old image until the new one is ready.
+pub fn build(node: &Arc<Node>, tier: &'static str, import: Option<PathBuf>, anew: bool) -> bool {
     // An import writes no log.
     let log = import.is_none().then(|| node.images.log(tier));
-    if !node.images.claim(tier, log.as_deref()) {
+    if !node.images.claim(tier, log.as_deref(), anew) {
         return false;
     }
     let building = Arc::clone(node);

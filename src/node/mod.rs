@@ -21,6 +21,7 @@ pub mod reconcile;
 pub mod remarks;
 pub mod routes;
 pub mod run;
+pub mod prune;
 pub mod shares;
 pub mod sleep;
 pub mod snapshots;

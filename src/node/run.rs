@@ -165,6 +165,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         node.tasks.spawn(resolver.serve(node.shutdown.clone()));
     }
     images::begin(&node, options.test_image.clone()).await;
+    node.tasks.spawn(super::prune::old_kits(Arc::clone(&node)));
     node.tasks.spawn(sleep::watch(Arc::clone(&node)));
     node.tasks.spawn(reconcile::resume(Arc::clone(&node), work));
     node.tasks.spawn(snapshots::sweep(Arc::clone(&node)));

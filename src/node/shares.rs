@@ -9,6 +9,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::Node;
 use super::clock;
 use super::driver::failure;
@@ -22,12 +24,23 @@ use crate::engine;
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// What could not be shown to whom, and why.
-#[derive(Debug, Default)]
-pub struct Failures(Mutex<HashMap<ContainerId, Vec<(ShareId, String)>>>);
+type Failures = HashMap<ContainerId, Vec<(ShareId, String)>>;
 
-impl Failures {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ContainerId, Vec<(ShareId, String)>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// What the node knows of shares beside its database.
+#[derive(Debug, Default)]
+pub struct Sharing {
+    failed: Mutex<Failures>,
+    ends_changed: Notify,
+}
+
+impl Sharing {
+    fn lock(&self) -> MutexGuard<'_, Failures> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A share got another end: the next one may come sooner now.
+    pub fn end_changed(&self) {
+        self.ends_changed.notify_one();
     }
 
     fn set(&self, target: ContainerId, failed: Vec<(ShareId, String)>) {
@@ -157,26 +170,48 @@ pub async fn source_changed(node: &Node, source: ContainerId, gone: bool) {
     }
 }
 
-/// Takes expired shares away until the node ends.
+/// Takes expired shares away, and tells of those that soon will be, until the node ends.
 pub async fn sweep(node: Arc<Node>) {
     loop {
-        let shares = node.db(|store| store.shares()).await.unwrap_or_default();
         let now = clock::now_s();
-        for share in shares.iter().filter(|s| s.expires_at.is_some_and(|at| at <= now)) {
-            let id = share.id;
-            match node.db(move |store| store.delete_share(&id, "storage.share.expired")).await {
-                Ok((share, event)) => {
-                    node.bus.tell(event);
-                    withdraw(&node, &share).await;
-                }
-                Err(error) => tracing::warn!(share = %id, %error, "an expired share could not be removed"),
-            }
-        }
-        let next = shares.iter().filter_map(|s| s.expires_at).filter(|at| *at > now).map(|at| at - now).min();
-        let wait = next.map_or(SWEEP, |s| Duration::from_secs(s).min(SWEEP));
+        let next = look(&node, now).await;
+        let wait = next.map_or(SWEEP, |at| Duration::from_secs(at.saturating_sub(now)).min(SWEEP));
         tokio::select! {
             () = node.shutdown.cancelled() => return,
+            () = node.shares.ends_changed.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// Does what is due at `now`; gives when the next is, both in seconds since the epoch.
+pub(super) async fn look(node: &Node, now: u64) -> Option<u64> {
+    let ends = node.db(|store| store.share_ends()).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the ends of shares could not be looked up");
+        Vec::new()
+    });
+    let mut next = None;
+    for end in ends {
+        let id = end.id;
+        if end.expires_at <= now {
+            match node.db(move |store| store.delete_share(&id, "storage.share.expired")).await {
+                Ok((share, event)) => {
+                    node.bus.tell(event);
+                    withdraw(node, &share).await;
+                }
+                Err(error) => tracing::warn!(share = %id, %error, "an expired share could not be removed"),
+            }
+            continue;
+        }
+        let due = end.warn_at.is_some_and(|at| at <= now);
+        if due {
+            match node.db(move |store| store.tell_share_end(&id, now)).await {
+                Ok(event) => event.into_iter().for_each(|event| node.bus.tell(event)),
+                Err(error) => tracing::warn!(share = %id, %error, "the end of a share could not be told"),
+            }
+        }
+        let comes = end.warn_at.filter(|_| !due).unwrap_or(end.expires_at);
+        next = Some(next.map_or(comes, |soonest: u64| soonest.min(comes)));
+    }
+    next
 }

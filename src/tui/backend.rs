@@ -6,8 +6,10 @@ use tokio::sync::mpsc;
 use crate::api::container::{CreateContainer, Operation, OperationReply};
 use crate::api::event::Event;
 use crate::api::files::Listing;
+use crate::api::ids::ShareId;
 use crate::api::project::{CreateProject, Project};
 use crate::api::server::NodeStatus;
+use crate::api::share::{CreateShare, IncomingShare, Share, UpdateShare};
 use crate::api::snapshot::{Snapshot, SnapshotCreated, SnapshotRestored};
 use crate::api::{Container, ContainerId, ProjectId};
 
@@ -137,4 +139,11 @@ pub trait Backend: Send + Sync + 'static {
     fn events(&self, stats: bool) -> Call<mpsc::Receiver<Event>>;
     /// Attaches to a session, making it if it does not exist.
     fn terminal(&self, session: SessionRef, size: PtySize) -> Call<TermLink>;
+    /// What a container shares with others.
+    fn shares(&self, id: ContainerId) -> Call<Vec<Share>>;
+    fn incoming_shares(&self, id: ContainerId) -> Call<Vec<IncomingShare>>;
+    fn create_share(&self, source: ContainerId, body: CreateShare) -> Call<Share>;
+    fn update_share(&self, source: ContainerId, id: ShareId, change: UpdateShare) -> Call<()>;
+    fn mount_share(&self, target: ContainerId, id: ShareId, mount: bool) -> Call<()>;
+    fn delete_share(&self, id: ShareId) -> Call<()>;
 }

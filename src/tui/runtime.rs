@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::app::{Action, App, Done, Effect, Loaded, PREVIEW_MAX, PaneId, Work};
+use super::app::{Action, App, Done, Effect, Loaded, PREVIEW_MAX, PaneId, Shares, Work};
 use super::backend::{Backend, BackendError, PtySize, SessionRef, TermOutput};
+use crate::api::ContainerId;
 
 /// Actions that may wait; beyond that, those who send them wait. Few, so that what a flooding
 /// program said before Ctrl-C is soon worked off.
@@ -145,6 +146,7 @@ async fn answer(backend: Arc<dyn Backend>, effect: Effect) -> Option<Action> {
             super::fault::strike("task");
             Action::Snapshots(id, backend.snapshots(id).await)
         }
+        Effect::LoadShares(id) => Action::Shares(id, shares(&*backend, id).await.map(Box::new)),
         Effect::ListFiles(ticket, of, path) => Action::Files(ticket, backend.list_files(of, path).await.map(Box::new)),
         Effect::ReadFile(ticket, of, path) => Action::FileRead(ticket, backend.read_file(of, path, PREVIEW_MAX).await),
         Effect::After(wait, timer) => {
@@ -166,6 +168,11 @@ async fn load(backend: &dyn Backend) -> Result<Loaded, BackendError> {
     Ok(Loaded { status: status?, projects: projects?, containers: containers? })
 }
 
+async fn shares(backend: &dyn Backend, id: ContainerId) -> Result<Shares, BackendError> {
+    let (outgoing, incoming) = tokio::join!(backend.shares(id), backend.incoming_shares(id));
+    Ok(Shares { outgoing: outgoing?, incoming: incoming? })
+}
+
 async fn run(backend: &dyn Backend, work: Work) -> Result<Done, BackendError> {
     Ok(match work {
         Work::CreateProject(body) => Done::Project(Box::new(backend.create_project(body).await?)),
@@ -184,6 +191,19 @@ async fn run(backend: &dyn Backend, work: Work) -> Result<Done, BackendError> {
         Work::RebuildImage(name) => {
             backend.rebuild_image(name).await?;
             Done::Rebuilding
+        }
+        Work::CreateShare(id, body) => Done::Shared(Box::new(backend.create_share(id, *body).await?)),
+        Work::UpdateShare(id, share, change, told) => {
+            backend.update_share(id, share, *change).await?;
+            Done::ShareChanged(told)
+        }
+        Work::MountShare(id, share, mount, told) => {
+            backend.mount_share(id, share, mount).await?;
+            Done::ShareChanged(told)
+        }
+        Work::DeleteShare(share, name) => {
+            backend.delete_share(share).await?;
+            Done::ShareChanged(format!("{name} is no longer shared"))
         }
     })
 }

@@ -28,7 +28,9 @@ mod nesting;
 mod network;
 mod network_raw;
 mod proxy;
+mod prune;
 mod shares;
+mod shares_by_keys;
 mod sleep;
 mod snapshots;
 mod space;
@@ -57,7 +59,9 @@ fn main() -> ExitCode {
         inside_view::all(),
         nesting::all(),
         proxy::all(),
+        prune::all(),
         shares::all(),
+        shares_by_keys::all(),
         life::all(),
         sleep::all(),
         snapshots::all(),

@@ -61,7 +61,7 @@ async fn ready(context: &Context) -> Result<(NodeStatus, Option<Container>), Fai
     }
     let image = client.images().await?.into_iter().find(|i| i.name == images::DEFAULT);
     if image.is_none_or(|i| matches!(i.state, ImageState::Failed | ImageState::Absent)) {
-        client.build_image(images::DEFAULT).await?;
+        client.build_image(images::DEFAULT, false).await?;
     }
     wait::image(&client, images::DEFAULT, &mut bar).await?;
     let hello = first_container(&client, &mut bar).await?;

@@ -43,6 +43,9 @@ pub struct BuiltImage {
     pub size: u64,
     /// Seconds since the epoch.
     pub created_at: i64,
+    /// What it is made of, as [`recipe`](super::build::recipe) names it; `None` for images of versions
+    /// that did not write it down.
+    pub recipe: Option<String>,
 }
 
 /// `image.json` of a template.
@@ -50,6 +53,8 @@ pub struct BuiltImage {
 struct Facts {
     size: u64,
     created_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recipe: Option<String>,
 }
 
 /// The tier of an image id, `TIER-YYYYMMDD-XXXXXXXX`; `None` for what is no image id.
@@ -108,6 +113,7 @@ impl Pool {
             tier: tier_of(id).unwrap_or_default().to_owned(),
             size: facts.size,
             created_at: facts.created_at,
+            recipe: facts.recipe,
         })
     }
 
@@ -143,12 +149,12 @@ impl Pool {
     }
 
     /// Makes an image of a writable subvolume in `tmp/` that holds a finished root file system.
-    pub(super) fn adopt(&self, tree: Scratch, id: &str, created_at: i64) -> Result<BuiltImage> {
+    pub(super) fn adopt(&self, tree: Scratch, id: &str, created_at: i64, recipe: Option<String>) -> Result<BuiltImage> {
         let image = self.root.join("images").join(id);
         // A subvolume nested in the image would be an empty stub in every snapshot.
         btrfs::delete_children(tree.path()).at("remove nested subvolumes of", tree.path())?;
         hostile::check(tree.path())?;
-        let facts = Facts { size: bytes_of(tree.path())?, created_at };
+        let facts = Facts { size: bytes_of(tree.path())?, created_at, recipe };
         fs::rename(tree.path(), &image).at("move the new image to", &image)?;
         tree.keep();
         let image = Scratch::new(image);

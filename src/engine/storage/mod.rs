@@ -18,6 +18,7 @@
 //! | [`build`] | a new image from Debian's packages |
 //! | [`transfer`] | an image as one file |
 //! | [`kit`] | the kit's executable, one copy for all |
+//! | [`prune`] | images and kits that nobody needs any more |
 //! | [`size`] | what a subvolume takes |
 //! | [`space`] | where the space is; scrubs and errors |
 //! | [`dedupe`] | equal files of different disks, made to share their blocks |
@@ -37,6 +38,7 @@ pub mod image;
 pub mod kit;
 mod owners;
 pub mod pool;
+pub mod prune;
 pub mod size;
 pub mod space;
 #[cfg(test)]

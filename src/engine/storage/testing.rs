@@ -66,7 +66,7 @@ impl Scene {
         let tree = Scratch::new(self.pool.temporary("tiny"));
         btrfs::create(tree.path()).unwrap();
         plant(tree.path());
-        self.pool.adopt(tree, &new_id("tiny"), 1_700_000_000).unwrap();
+        self.pool.adopt(tree, &new_id("tiny"), 1_700_000_000, None).unwrap();
     }
 
     /// The image's id.

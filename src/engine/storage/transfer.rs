@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cowl-image 1\n
-//! {"id":"debian-13-20261123-1a2b3c4d","created_at":1795440000}\n
+//! {"id":"debian-13-20261123-1a2b3c4d","created_at":1795440000,"recipe":"0123456789abcdef"}\n
 //! the output of `btrfs send`
 //! ```
 //!
@@ -33,6 +33,8 @@ const DEADLINE: Duration = Duration::from_secs(900);
 struct Head {
     id: String,
     created_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recipe: Option<String>,
 }
 
 impl Pool {
@@ -47,7 +49,7 @@ impl Pool {
         let guard = Scratch::new(partial.clone());
         let mut out =
             OpenOptions::new().create(true).truncate(true).write(true).open(&partial).at("create", &partial)?;
-        let head = serde_json::to_string(&Head { id: built.id, created_at: built.created_at })
+        let head = serde_json::to_string(&Head { id: built.id, created_at: built.created_at, recipe: built.recipe })
             .map_err(|e| Error::Unsupported(e.to_string()))?;
         writeln!(out, "{MAGIC}\n{head}").at("write", &partial)?;
         let start = out.stream_position().at("write", &partial)?;
@@ -95,7 +97,7 @@ impl Pool {
                 return Err(e);
             }
         };
-        self.adopt(tree, &head.id, head.created_at)
+        self.adopt(tree, &head.id, head.created_at, head.recipe)
     }
 
     fn receive(&self, input: File, dir: &Path) -> Result<Scratch> {

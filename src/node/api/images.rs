@@ -44,16 +44,17 @@ struct Name {
 }
 
 async fn build_named(State(node): State<NodeState>, body: Body<Name>) -> Reply<Image> {
-    begin(&node, &body.value.name)
+    begin(&node, &body.value.name, false)
 }
 
-async fn build_in_path(State(node): State<NodeState>, Params(name): Params<String>) -> Reply<Image> {
-    begin(&node, &name)
+/// With `fresh=true` an image that is there and current is built anew, for newer packages.
+async fn build_in_path(State(node): State<NodeState>, Params(name): Params<String>, asked: Asked) -> Reply<Image> {
+    begin(&node, &name, asked.flag("fresh")?)
 }
 
-fn begin(node: &NodeState, name: &str) -> Reply<Image> {
+fn begin(node: &NodeState, name: &str, anew: bool) -> Reply<Image> {
     let tier = known(name)?;
-    let begun = build(node, tier, None);
+    let begun = build(node, tier, None, anew);
     let image = node.images.get(tier).ok_or_else(|| ApiError::not_found("image"))?;
     match image.state {
         ImageState::Ready if !begun => ok("The image is there already", image),

@@ -19,6 +19,7 @@ mod operations;
 mod projects;
 mod reply;
 mod servers;
+mod prune;
 mod shares;
 mod snapshots;
 mod space;
@@ -58,6 +59,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(status::router())
         .merge(images::router())
         .merge(servers::router())
+        .merge(prune::router())
         .merge(shares::router())
         .merge(space::router())
         .merge(events::router())

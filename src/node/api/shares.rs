@@ -51,6 +51,7 @@ async fn create(State(node): State<NodeState>, Params(id): Params<String>, body:
     }
     let (share, event) = node.db(move |store| store.create_share(&source, &new)).await?;
     node.bus.tell(event);
+    node.shares.end_changed();
     shares::offer(&node, &share).await;
     created("Share created", node.shares.tell(share))
 }
@@ -143,6 +144,7 @@ async fn update(
     let before = of_source(&node, source, id).await?;
     let (share, event) = node.db(move |store| store.update_share(&source, &id, &change)).await?;
     node.bus.tell(event);
+    node.shares.end_changed();
     let same = before.directory() == share.directory() && before.mode == share.mode && before.enabled == share.enabled;
     if !same {
         shares::withdraw(&node, &before).await;

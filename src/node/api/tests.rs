@@ -512,6 +512,80 @@ async fn a_failed_image_build_fails_the_container_and_can_be_retried() {
 }
 
 #[tokio::test]
+async fn an_outdated_image_is_told_built_anew_and_pruned_when_nobody_needs_it() {
+    let b = TestBox::new();
+    b.machine.world().outdated.insert("debian-13".into());
+    let c = Client::of(&b).await;
+    let project = c.project("demo").await;
+    let old = c.running(&project, "old").await;
+    let image = c.get("/api/v1/images/debian-13").await;
+    assert_eq!((&image["state"], &image["outdated"]), (&json!("ready"), &json!(true)));
+    let first = image["id"].as_str().unwrap().to_owned();
+
+    // While the new one is built, and when that fails, the old one is used.
+    let build = || c.send("POST", "/api/v1/images/debian-13/build", None);
+    b.machine.world().fail.insert("hold", "x".into());
+    assert_eq!(build().await.0, 202);
+    assert_eq!(c.send("POST", "/api/v1/images/prune", json!({ "dry_run": true })).await.0, 409);
+    c.running(&project, "meanwhile").await;
+    b.machine.fail_next("build_image", "the mirror is out of reach");
+    b.machine.world().fail.remove("hold");
+    let image = until_image(&c, "ready").await;
+    assert!(image["error"].as_str().unwrap().contains("out of reach"), "{image}");
+    assert_eq!((image["id"].as_str(), &image["outdated"]), (Some(first.as_str()), &json!(true)));
+    c.running(&project, "still").await;
+
+    assert_eq!(build().await.0, 202);
+    let image = until_image(&c, "ready").await;
+    assert_eq!((&image["outdated"], image.get("error")), (&json!(false), Some(&json!(null))));
+    let second = image["id"].as_str().unwrap().to_owned();
+    assert_ne!(first, second);
+    assert_eq!(build().await.0, 200, "one that is current is not built again");
+    c.running(&project, "new").await;
+    let disks: Vec<String> = b.machine.world().disks.values().cloned().collect();
+    let of = |image: &str| disks.iter().filter(|disk| **disk == format!("fresh {image}")).count();
+    assert_eq!((of(&first), of(&second)), (3, 1));
+
+    let prune = |dry_run: bool| c.send("POST", "/api/v1/images/prune", json!({ "dry_run": dry_run }));
+    assert_eq!(prune(false).await.1["images"], json!([]), "containers keep theirs");
+    let all = c.get("/api/v1/containers").await;
+    for one in all["containers"].as_array().unwrap() {
+        if one["name"] != "new" {
+            c.send("DELETE", &format!("/api/v1/containers/{}", one["id"].as_str().unwrap()), None).await;
+        }
+    }
+    for _ in 0..500 {
+        if b.machine.world().disks.len() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_ne!(old, second);
+    let (_, told) = prune(true).await;
+    assert_eq!((&told["dry_run"], &told["images"][0]["id"]), (&json!(true), &json!(first)));
+    b.machine.fail_next("prune", "what is that in the pool?");
+    assert_eq!(prune(false).await.0, 409);
+    let (_, gone) = prune(false).await;
+    assert_eq!((&gone["images"], &gone["frees"]), (&told["images"], &told["frees"]));
+    assert_eq!(prune(false).await.1["images"], json!([]));
+    assert_eq!(c.send("POST", "/api/v1/images/debian-13/build?fresh=true", None).await.0, 202);
+    let image = until_image(&c, "ready").await;
+    assert_ne!(image["id"], json!(second));
+}
+
+/// The image once it is in this state, and its build no longer under way.
+async fn until_image(c: &Client, state: &str) -> Value {
+    for _ in 0..500 {
+        let image = c.get("/api/v1/images/debian-13").await;
+        if image["state"] == state {
+            return image;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the image is not {state}: {}", c.get("/api/v1/images/debian-13").await);
+}
+
+#[tokio::test]
 async fn changed_limits_reach_the_machine_at_once_and_what_it_lacks_is_a_warning() {
     let b = TestBox::new();
     let c = Client::of(&b).await;

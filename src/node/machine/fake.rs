@@ -26,8 +26,10 @@ use crate::engine::memory::Memory;
 use crate::engine::quota::DiskUse;
 use crate::engine::shim::protocol::{Event, Outcome, Status};
 use crate::engine::stats::Usage;
+use crate::engine::storage::build::recipe;
 use crate::engine::storage::dedupe::Scope;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
+use crate::engine::storage::prune::{Order, Unneeded, UnneededKind};
 use crate::engine::{Error, Result};
 
 /// Counts steps down; at zero the power is gone and no step has an effect any more.
@@ -70,6 +72,11 @@ pub(crate) struct World {
     pub limits: BTreeMap<ContainerId, Limits>,
     /// Tiers that are built.
     pub images: BTreeSet<String>,
+    /// Tiers whose image is of an older recipe.
+    pub outdated: BTreeSet<String>,
+    /// Ids of images that a later build has taken the place of.
+    pub past_images: BTreeSet<String>,
+    builds: u32,
     /// Error of the next call of a method.
     pub fail: HashMap<&'static str, String>,
     /// All calls that had an effect.
@@ -275,11 +282,13 @@ impl Machine for Fake {
     }
 
     fn image(&self, tier: &str) -> Result<Option<BuiltImage>> {
-        Ok(self.world().images.contains(tier).then(|| BuiltImage {
-            id: format!("{tier}-20261123-0000"),
+        let world = self.world();
+        Ok(world.images.contains(tier).then(|| BuiltImage {
+            id: format!("{tier}-20261123-{:08x}", world.builds),
             tier: tier.into(),
             size: 1 << 30,
             created_at: 1_700_000_000,
+            recipe: Some(recipe()).filter(|_| !world.outdated.contains(tier)),
         }))
     }
 
@@ -300,7 +309,13 @@ impl Machine for Fake {
         if let Some(message) = self.world().fail.remove("build_image") {
             return Err(Error::Shim(message));
         }
+        if let Some(before) = self.image(tier)? {
+            let mut world = self.world();
+            world.past_images.insert(before.id);
+            world.builds += 1;
+        }
         self.world().images.insert(tier.into());
+        self.world().outdated.remove(tier);
         self.image(tier).map(Option::unwrap)
     }
 
@@ -470,6 +485,24 @@ impl Machine for Fake {
         }
         (figures.checked, figures.deduped) = (2, if scope.dry_run { 0 } else { 8 << 20 });
         Ok(figures)
+    }
+
+    fn prune(&self, order: &Order) -> Result<Vec<Unneeded>> {
+        let mut world = self.world();
+        if let Some(message) = world.fail.remove("prune") {
+            return Err(Error::InDoubt(message));
+        }
+        let mut found = vec![];
+        if let Some(keep) = &order.images_but {
+            let used: BTreeSet<String> = world.disks.values().chain(world.snapshots.values()).cloned().collect();
+            let unneeded = |id: &&String| !keep.contains(*id) && !used.contains(&format!("fresh {id}"));
+            let gone: Vec<String> = world.past_images.iter().filter(unneeded).cloned().collect();
+            found.extend(gone.into_iter().map(|id| Unneeded { kind: UnneededKind::Image, id, bytes: 1 << 30 }));
+        }
+        if !order.dry_run {
+            world.past_images.retain(|id| found.iter().all(|thing| thing.id != *id));
+        }
+        Ok(found)
     }
 }
 

@@ -36,6 +36,7 @@ use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::dedupe::Scope;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
+use crate::engine::storage::prune::{Order, Unneeded};
 
 /// What a container needs to start, beside its disk.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,4 +130,6 @@ pub trait Machine: Send + Sync + 'static {
     ///
     /// [`Pool::dedupe`]: crate::engine::storage::pool::Pool::dedupe
     fn dedupe(&self, scope: &Scope, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(&Figures)) -> Result<Figures>;
+    /// Removes images and kits that nobody needs. Nothing may make a disk meanwhile.
+    fn prune(&self, order: &Order) -> Result<Vec<Unneeded>>;
 }

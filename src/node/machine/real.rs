@@ -31,6 +31,7 @@ use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{Interfaces, Meter, Usage};
 use crate::engine::storage::dedupe::Scope;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
+use crate::engine::storage::prune::{Order, Unneeded};
 use crate::engine::{self, Config, Result, limits};
 
 /// The engine with its configuration and its open pool.
@@ -306,5 +307,9 @@ impl Machine for Real {
 
     fn dedupe(&self, scope: &Scope, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(&Figures)) -> Result<Figures> {
         self.pool.dedupe(scope, stop, tell)
+    }
+
+    fn prune(&self, order: &Order) -> Result<Vec<Unneeded>> {
+        self.pool.prune(&self.config.run_dir, &self.kit_dir, order)
     }
 }

@@ -9,6 +9,7 @@
 //! | [`schema`] | tables, migrations, the backup before each |
 //! | [`meta`] | single facts of this box |
 //! | [`projects`], [`containers`], [`snapshots`], [`shares`] | the nouns |
+//! | [`share_expiry`] | when the ends of shares come and are told of |
 //! | [`transitions`] | the one way a container's state changes |
 //! | [`journal`] | operations under way, for after a crash |
 //! | [`addresses`] | which index of the network is whose |
@@ -25,6 +26,7 @@ pub mod known;
 pub mod meta;
 pub mod projects;
 pub mod schema;
+pub mod share_expiry;
 pub mod shares;
 pub mod snapshots;
 pub mod transitions;

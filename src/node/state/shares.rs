@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::events::{self, NewEvent};
 use super::projects::project_of;
+use super::share_expiry::set_end;
 use super::{Error, Result, Store, column, optional};
 use crate::api::event::Event;
 use crate::api::ids::ShareId;
@@ -42,7 +43,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ShareRow> {
         status: "active".to_owned(),
         status_message: None,
         expires_at: row.get("expires_at")?,
-        expiry_notified: false,
+        expiry_notified: row.get("expiry_notified")?,
         created_by: row.get::<_, Option<String>>("owner")?.unwrap_or_default(),
         realm_ids: Vec::new(),
         created_at: row.get("created_at")?,
@@ -76,17 +77,19 @@ fn check_alias(tx: &Transaction<'_>, share: &Share) -> Result<()> {
     }
 }
 
-fn one(tx: &rusqlite::Connection, id: &ShareId) -> Result<ShareRow> {
+/// One share's row.
+pub(super) fn one(tx: &rusqlite::Connection, id: &ShareId) -> Result<ShareRow> {
     tx.query_row(&format!("{SELECT} WHERE s.id = ?1"), [id.as_str()], from_row)
         .optional()?
         .ok_or(Error::NotFound("share"))
 }
 
-fn told(tx: &Transaction<'_>, kind: &'static str, row: &ShareRow) -> Result<Event> {
+/// Stores what happened to a share.
+pub(super) fn told(tx: &Transaction<'_>, kind: &'static str, row: &ShareRow) -> Result<Event> {
     let s = &row.share;
     let data = serde_json::json!({
         "share_id": s.id, "source_path": s.source_path, "target_container_id": s.target_container_id,
-        "target_project_id": s.target_project_id, "mode": s.mode, "enabled": s.enabled,
+        "target_project_id": s.target_project_id, "mode": s.mode, "enabled": s.enabled, "expires_at": s.expires_at,
     });
     events::insert(tx, NewEvent::container(kind, row.source_project, s.source_container_id, data))
 }
@@ -112,8 +115,8 @@ impl Store {
             }
             tx.execute(
                 "INSERT INTO shares (id, source_container_id, source_path, target_container_id, target_project_id,
-                    mode, alias, label, description, enabled, expires_at, created_at, updated_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)",
+                    mode, alias, label, description, enabled, created_at, updated_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)",
                 params![
                     id.as_str(),
                     source.as_str(),
@@ -125,10 +128,10 @@ impl Store {
                     new.label,
                     new.description,
                     new.enabled.unwrap_or(true),
-                    new.expires_at,
                     clock::now()
                 ],
             )?;
+            set_end(tx, &id, new.expires_at, clock::now_s())?;
             let row = one(tx, &id)?;
             check_alias(tx, &row.share)?;
             let event = told(tx, "storage.share.created", &row)?;
@@ -216,8 +219,8 @@ impl Store {
                 return Err(Error::NotFound("share"));
             }
             tx.execute(
-                "UPDATE shares SET mode = ?2, alias = ?3, label = ?4, description = ?5, enabled = ?6, expires_at = ?7,
-                    updated_at = ?8 WHERE id = ?1",
+                "UPDATE shares SET mode = ?2, alias = ?3, label = ?4, description = ?5, enabled = ?6,
+                    updated_at = ?7 WHERE id = ?1",
                 params![
                     id.as_str(),
                     change.mode.unwrap_or(before.mode).as_str(),
@@ -225,10 +228,12 @@ impl Store {
                     change.label.clone().unwrap_or(before.label),
                     change.description.clone().unwrap_or(before.description),
                     change.enabled.unwrap_or(before.enabled),
-                    change.expires_at.unwrap_or(before.expires_at),
                     clock::now()
                 ],
             )?;
+            if let Some(end) = change.expires_at.filter(|end| *end != before.expires_at) {
+                set_end(tx, id, end, clock::now_s())?;
+            }
             let row = one(tx, id)?;
             check_alias(tx, &row.share)?;
             let event = told(tx, "storage.share.updated", &row)?;

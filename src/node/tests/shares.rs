@@ -1,9 +1,11 @@
 //! Stories of shares on a machine in memory.
 
 use super::*;
-use crate::api::share::{CreateShare, Share, ShareMode};
+use crate::api::share::{CreateShare, Share, ShareMode, UpdateShare};
+use crate::node::clock;
 use crate::node::machine::Machine;
 use crate::node::shares;
+use crate::node::state::events::Filter;
 
 fn share(node: &Node, source: ContainerId, with: ProjectId, alias: &str) -> Share {
     let new = CreateShare {
@@ -74,4 +76,62 @@ async fn a_change_that_a_crash_interrupted_is_seen_when_the_next_node_adopts() {
     b.crash(node).await;
     let _node = b.start().await;
     until_seen(&b, &target, &[]).await;
+}
+
+/// How often a kind of event was stored.
+fn count(node: &Node, kind: &str) -> usize {
+    let filter = Filter { equal: vec![("event_type", kind.into())], ..Filter::default() };
+    usize::try_from(node.store.events(&filter, 1, 0).unwrap().1).unwrap()
+}
+
+#[tokio::test]
+async fn the_end_of_a_share_is_told_once_ahead_of_it_also_by_the_next_node() {
+    const DAY: u64 = 86_400;
+    let mut b = TestBox::new();
+    let node = b.start().await;
+    let project = node.test_project();
+    let (source, target) = (node.make(project, "web").await, node.make(project, "ice").await);
+    let now = clock::now_s();
+    let lent = share(&node, source, project, "lent");
+    shares::offer(&node, &lent).await;
+    until_seen(&b, &target, &["lent"]).await;
+    let ends = |at| UpdateShare { expires_at: Some(Some(at)), ..UpdateShare::default() };
+    node.store.update_share(&source, &lent.id, &ends(now + 3 * DAY)).unwrap();
+    let told = |node: &Node| count(node, "storage.share.expiring_soon");
+
+    let next = shares::look(&node, now + DAY).await.unwrap();
+    assert!((now + 2 * DAY..now + 2 * DAY + 60).contains(&next), "{}", next - now);
+    assert_eq!(told(&node), 0);
+    assert_eq!(shares::look(&node, next).await, Some(now + 3 * DAY));
+    assert_eq!((told(&node), node.store.share(&lent.id).unwrap().expiry_notified), (1, true));
+    shares::look(&node, next + 1).await;
+    b.crash(node).await;
+    let node = b.start().await;
+    assert_eq!(shares::look(&node, next + 2).await, Some(now + 3 * DAY));
+    assert_eq!(told(&node), 1, "no node tells it again");
+
+    // The same end set again is no news; another one is.
+    node.store.update_share(&source, &lent.id, &ends(now + 3 * DAY)).unwrap();
+    assert!(node.store.share(&lent.id).unwrap().expiry_notified);
+    node.store.update_share(&source, &lent.id, &ends(now + 100_000)).unwrap();
+    assert!(!node.store.share(&lent.id).unwrap().expiry_notified);
+    shares::look(&node, now + 99_000).await;
+    assert_eq!(told(&node), 2);
+    assert_eq!(shares::look(&node, now + 100_000).await, None);
+    assert_eq!((count(&node, "storage.share.expired"), told(&node)), (1, 2));
+    until_seen(&b, &target, &[]).await;
+}
+
+#[tokio::test]
+async fn an_end_that_came_while_no_node_ran_is_only_told_as_an_end() {
+    let b = TestBox::new();
+    let node = b.start().await;
+    let project = node.test_project();
+    let source = node.make(project, "web").await;
+    let lent = share(&node, source, project, "lent");
+    let now = clock::now_s();
+    let ends = UpdateShare { expires_at: Some(Some(now + 1_000)), ..UpdateShare::default() };
+    node.store.update_share(&source, &lent.id, &ends).unwrap();
+    assert_eq!(shares::look(&node, now + 2_000).await, None);
+    assert_eq!((count(&node, "storage.share.expiring_soon"), count(&node, "storage.share.expired")), (0, 1));
 }

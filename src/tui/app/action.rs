@@ -5,12 +5,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::jobs::JobId;
+use super::shares::Shares;
 use super::terminals::PaneId;
 use crate::api::container::{CreateContainer, Operation, OperationReply};
 use crate::api::event::Event;
 use crate::api::files::Listing;
+use crate::api::ids::ShareId;
 use crate::api::project::{CreateProject, Project};
 use crate::api::server::NodeStatus;
+use crate::api::share::{CreateShare, Share, UpdateShare};
 use crate::api::snapshot::{Snapshot, SnapshotCreated, SnapshotRestored};
 use crate::api::{Container, ContainerId, ProjectId};
 use crate::tui::backend::{BackendError, FilesOf, PtySize, SessionRef, TermInput, TermOutput};
@@ -47,6 +50,8 @@ pub enum Action {
     JobDone(JobId, Box<Result<Done, BackendError>>),
     /// The answer to [`Effect::LoadSnapshots`].
     Snapshots(ContainerId, Result<Vec<Snapshot>, BackendError>),
+    /// The answer to [`Effect::LoadShares`].
+    Shares(ContainerId, Result<Box<Shares>, BackendError>),
     /// The answer to [`Effect::ListFiles`]; the number tells whether it is still wanted.
     Files(u64, Result<Box<Listing>, BackendError>),
     /// The answer to [`Effect::ReadFile`].
@@ -89,6 +94,13 @@ pub enum Work {
     Restore(ContainerId, String),
     DeleteSnapshot(ContainerId, String),
     RebuildImage(String),
+    CreateShare(ContainerId, Box<CreateShare>),
+    /// With what is told when it is done.
+    UpdateShare(ContainerId, ShareId, Box<UpdateShare>, String),
+    /// The same.
+    MountShare(ContainerId, ShareId, bool, String),
+    /// With what it is called.
+    DeleteShare(ShareId, String),
 }
 
 /// How a piece of work ended well.
@@ -103,6 +115,9 @@ pub enum Done {
     Restored(ContainerId, SnapshotRestored),
     SnapshotDeleted(ContainerId),
     Rebuilding,
+    Shared(Box<Share>),
+    /// What to tell.
+    ShareChanged(String),
 }
 
 /// What the state asks of the world outside.
@@ -123,6 +138,8 @@ pub enum Effect {
     Run(JobId, Work),
     /// Ask for the snapshots of a container.
     LoadSnapshots(ContainerId),
+    /// Ask for what a container lends and is lent.
+    LoadShares(ContainerId),
     /// Ask for a directory.
     ListFiles(u64, FilesOf, String),
     /// Ask for the beginning of a file.

@@ -49,6 +49,15 @@ pub enum Ask {
     },
     /// A name for a project.
     ProjectName(Input),
+    /// Take a share away from all: its name must be typed.
+    DeleteShare {
+        /// Which.
+        share: crate::api::ids::ShareId,
+        /// What must be typed.
+        expected: String,
+        /// What is typed.
+        input: Input,
+    },
 }
 
 impl Ask {
@@ -59,6 +68,7 @@ impl Ask {
             | Self::SnapshotName { input, .. }
             | Self::Delete { input, .. }
             | Self::DeleteSnapshot { input, .. }
+            | Self::DeleteShare { input, .. }
             | Self::ProjectName(input) => Some(input),
             Self::Restore { .. } | Self::StartFirst(_) => None,
         }
@@ -71,6 +81,7 @@ impl Ask {
             | Self::SnapshotName { input, .. }
             | Self::Delete { input, .. }
             | Self::DeleteSnapshot { input, .. }
+            | Self::DeleteShare { input, .. }
             | Self::ProjectName(input) => Some(input),
             Self::Restore { .. } | Self::StartFirst(_) => None,
         }
@@ -83,7 +94,9 @@ impl Ask {
                 names::snapshot_alias(&input.text()).err().map(|e| e.message)
             }
             Self::ProjectName(input) => names::project_alias(&input.text()).err().map(|e| e.message),
-            Self::Delete { expected, input, .. } | Self::DeleteSnapshot { expected, input, .. } => {
+            Self::Delete { expected, input, .. }
+            | Self::DeleteSnapshot { expected, input, .. }
+            | Self::DeleteShare { expected, input, .. } => {
                 (!expected.starts_with(&input.text())).then(|| format!("that is not {expected}"))
             }
             _ => None,

@@ -55,6 +55,9 @@ impl App {
             self.tell("nothing is selected");
             return;
         };
+        if self.share_command(&container, command) {
+            return;
+        }
         match command {
             Command::Terminal => self.terminal_or_start(&container),
             Command::Snapshot => self.ask_snapshot(),
@@ -106,6 +109,10 @@ impl App {
                     files.list.navigate(command, len)
                 }
             },
+            Some(View::Shares(view)) => {
+                let len = self.shares.of(view.container).and_then(Result::ok).map_or(0, super::Shares::len);
+                view.list.navigate(command, len)
+            }
             Some(View::Terminals) => false,
         }
     }
@@ -141,6 +148,7 @@ impl App {
         } else {
             self.load();
         }
+        self.shares.stale();
         let container = match self.view() {
             View::Snapshots(river) => Some(river.container),
             _ => None,
@@ -213,7 +221,7 @@ impl App {
             }
             Some(View::Files(_)) => self.open_entry(),
             Some(View::Snapshots(_)) => self.command_on_selection(Command::Files),
-            Some(View::Terminals) => {}
+            Some(View::Terminals | View::Shares(_)) => {}
             Some(View::Home) | None => match self.home.selected(&self.world).cloned() {
                 Some(container) => self.terminal_or_start(&container),
                 None => self.tell("there is no container here yet"),
@@ -364,7 +372,7 @@ impl App {
     }
 
     /// A container's name, or its id when it is gone.
-    pub(super) fn name_of(&self, id: ContainerId) -> String {
+    pub fn name_of(&self, id: ContainerId) -> String {
         self.world.container(id).map_or_else(|| id.to_string(), |c| c.name.clone())
     }
 
@@ -416,6 +424,11 @@ impl App {
                 }
             }
             Some(Overlay::Create(form)) if form.field == super::Field::Name => form.name.insert(text),
+            Some(Overlay::CreateShare(form)) => {
+                if let Some(input) = form.input_mut() {
+                    input.insert(text);
+                }
+            }
             Some(Overlay::Palette { query, .. }) => query.insert(text),
             Some(Overlay::Help { filter, .. }) => filter.insert(text),
             Some(_) | None => {}

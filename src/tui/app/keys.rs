@@ -136,6 +136,7 @@ impl App {
                 }
             }
             Overlay::Create(form) => self.form_key(form, event, prompt),
+            Overlay::CreateShare(form) => self.share_form_key(form, event, prompt),
             Overlay::Ask(ask) => self.ask_key(ask, event, prompt),
         }
     }
@@ -285,6 +286,13 @@ impl App {
                 }
                 let label = format!("deleting snapshot {expected}");
                 self.run(label, Some(*container), None, Work::DeleteSnapshot(*container, snapshot.clone()));
+            }
+            Ask::DeleteShare { share, expected, input } => {
+                if input.text() != *expected {
+                    return false;
+                }
+                let label = format!("taking share {expected} away");
+                self.run(label, None, None, Work::DeleteShare(*share, expected.clone()));
             }
             Ask::ProjectName(input) => {
                 let alias = input.text();

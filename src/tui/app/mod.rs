@@ -10,6 +10,8 @@ mod lists;
 mod mouse;
 mod panes;
 mod river;
+mod share_form;
+mod shares;
 mod terminals;
 mod update;
 mod world;
@@ -25,6 +27,8 @@ pub use lists::{Home, Sort};
 pub use mouse::MouseLevel;
 pub use panes::STATUS_LINE;
 pub use river::{FilesView, PREVIEW_MAX, Preview, River};
+pub use share_form::{ShareField, ShareForm, Target as ShareTarget};
+pub use shares::{KnownShares, Line as ShareLine, Shares, SharesView};
 pub use terminals::{PaneId, PaneState, Terminals};
 pub use world::{Link, World};
 
@@ -53,6 +57,8 @@ pub enum View {
     Files(Box<FilesView>),
     /// Terminals, full screen.
     Terminals,
+    /// What a container lends and is lent.
+    Shares(SharesView),
 }
 
 /// What lies over the view and takes the keys.
@@ -76,6 +82,8 @@ pub enum Overlay {
     },
     /// The form for a new container.
     Create(Box<CreateForm>),
+    /// The form for a new share.
+    CreateShare(Box<ShareForm>),
     /// What can be done with the selection.
     Actions(Mode),
     /// A question in one line.
@@ -122,6 +130,8 @@ pub struct App {
     pub overlay: Option<Overlay>,
     /// The list of containers.
     pub home: Home,
+    /// What is known of containers' shares.
+    pub shares: KnownShares,
     /// Terminals.
     pub terminals: Terminals,
     /// Work.
@@ -166,6 +176,7 @@ impl App {
             views: vec![View::Home],
             overlay: None,
             home: Home::default(),
+            shares: KnownShares::default(),
             terminals: Terminals::default(),
             jobs: Jobs::default(),
             notice: None,
@@ -211,6 +222,7 @@ impl App {
             View::Home => Mode::Home,
             View::Snapshots(_) => Mode::Snapshots,
             View::Files(_) => Mode::Files,
+            View::Shares(_) => Mode::Shares,
             View::Terminals if self.leader => Mode::Leader,
             View::Terminals if self.terminals.scrolling => Mode::Copy,
             View::Terminals => Mode::Terminal,
@@ -270,6 +282,7 @@ impl App {
         match self.view() {
             View::Snapshots(river) => self.world.container(river.container),
             View::Files(files) => self.world.container(files.container),
+            View::Shares(view) => self.world.container(view.container),
             View::Terminals => self.world.container(self.terminals.focused()?.session.container),
             View::Home | View::Projects(_) => self.home.selected(&self.world),
         }

@@ -45,6 +45,7 @@ impl App {
                 }
             }
             Action::Snapshots(id, result) => self.snapshots(id, result),
+            Action::Shares(id, result) => self.shares_told(id, result.map(|shares| *shares)),
             Action::Files(ticket, result) => {
                 if let Some(files) = self.files(ticket) {
                     match result {
@@ -72,6 +73,7 @@ impl App {
         }
         self.settle_terminals();
         self.settle_watch();
+        self.settle_shares();
     }
 
     fn input(&mut self, input: Input) {
@@ -102,8 +104,10 @@ impl App {
             self.home.project = None;
         }
         self.home.refresh(&self.world);
+        self.shares.retain(|id| self.world.container(id).is_some());
         if self.link != Link::Live {
             self.link = Link::Live;
+            self.shares.stale();
             self.watching_stats = None;
             self.reconnect_panes();
         }
@@ -144,6 +148,7 @@ impl App {
             .map(|v| match v {
                 View::Snapshots(river) => !gone(river.container),
                 View::Files(files) => !gone(files.container),
+                View::Shares(view) => !gone(view.container),
                 _ => true,
             })
             .collect();
@@ -247,8 +252,13 @@ impl App {
                 }
             }
             "image.progress" => self.world.progress(&event.resource_id, &event.data),
+            kind if kind.starts_with("storage.share.") => self.shares.stale(),
             kind => {
                 self.load();
+                // What is shared with a project is its containers', and ends with its source.
+                if matches!(kind, "container.creating" | "container.deleted" | "project.deleted") {
+                    self.shares.stale();
+                }
                 if kind.contains("snapshot")
                     && let Some(id) = event.container_id
                     && self.views.iter().any(|v| matches!(v, View::Snapshots(r) if r.container == id))
@@ -306,6 +316,16 @@ impl App {
                 self.reload_river(id);
             }
             Done::Rebuilding => self.tell("the image is being built again"),
+            Done::Shared(share) => {
+                let whom =
+                    share.target_container_id.map(|id| format!("; {} sees it once it accepts", self.name_of(id)));
+                self.tell(format!("{} is shared{}", share.source_path, whom.unwrap_or_default()));
+                self.shares.stale();
+            }
+            Done::ShareChanged(told) => {
+                self.tell(told);
+                self.shares.stale();
+            }
         }
         self.load();
     }

@@ -17,8 +17,10 @@ use crate::api::container::{ContainerList, CreateContainer, Operation, Operation
 use crate::api::envelope::Envelope;
 use crate::api::event::Event;
 use crate::api::files::Listing;
+use crate::api::ids::ShareId;
 use crate::api::project::{CreateProject, Project, ProjectList};
 use crate::api::server::NodeStatus;
+use crate::api::share::{CreateShare, IncomingShare, Share, ToggleMount, UpdateShare};
 use crate::api::snapshot::{CreateSnapshot, Snapshot, SnapshotCreated, SnapshotList, SnapshotRestored};
 use crate::api::{Container, ContainerId, ProjectId, urls};
 use wire::{Request, Wire};
@@ -219,6 +221,36 @@ impl Backend for HttpBackend {
             let host = me.kit_host(&session.project, &session.container, "terminal-1").await?;
             session::attach(&me.wire, &host, session.session, size).await
         })
+    }
+
+    fn shares(&self, id: ContainerId) -> Call<Vec<Share>> {
+        let path = format!("/api/v1/containers/{id}/storage/shares");
+        call!(self, me, me.get(&path).await)
+    }
+
+    fn incoming_shares(&self, id: ContainerId) -> Call<Vec<IncomingShare>> {
+        let path = format!("/api/v1/containers/{id}/storage/incoming");
+        call!(self, me, me.get(&path).await)
+    }
+
+    fn create_share(&self, source: ContainerId, body: CreateShare) -> Call<Share> {
+        let path = format!("/api/v1/containers/{source}/storage/shares");
+        call!(self, me, me.send("POST", &path, &body).await)
+    }
+
+    fn update_share(&self, source: ContainerId, id: ShareId, change: UpdateShare) -> Call<()> {
+        let path = format!("/api/v1/containers/{source}/storage/shares/{id}");
+        call!(self, me, me.send::<Share>("PATCH", &path, &change).await.map(drop))
+    }
+
+    fn mount_share(&self, target: ContainerId, id: ShareId, mount: bool) -> Call<()> {
+        let path = format!("/api/v1/containers/{target}/storage/incoming/{id}/mount");
+        call!(self, me, me.send::<serde_json::Value>("PATCH", &path, &ToggleMount { mount }).await.map(drop))
+    }
+
+    fn delete_share(&self, id: ShareId) -> Call<()> {
+        let path = format!("/api/v1/storage/shares/{id}");
+        call!(self, me, me.delete(&path).await)
     }
 }
 

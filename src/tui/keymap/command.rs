@@ -55,6 +55,12 @@ commands! {
     Resume = "resume", "resume", "thaw the container", "POST /api/v1/containers/{id}/resume";
     Delete = "delete", "delete", "delete, once its name is typed", "DELETE /api/v1/containers/{id}";
     Sleep = "sleep", "sleep", "sleep until it is asked for", "POST /api/v1/containers/{id}/sleep";
+    Shares = "shares", "shares", "list what the container shares and is lent", "GET /api/v1/containers/{id}/storage/shares";
+    NewShare = "new-share", "share", "share a directory with another container or a project", "POST /api/v1/containers/{id}/storage/shares";
+    ShareMode = "share-mode", "read/write", "let a share be written, or only read", "PATCH …/storage/shares/{share}";
+    ShareOffer = "share-offer", "hold back", "hold a share back, or offer it again", "PATCH …/storage/shares/{share}";
+    AcceptShare = "accept-share", "accept", "accept a share that is offered", "PATCH …/storage/incoming/{share}/mount";
+    RefuseShare = "refuse-share", "refuse", "refuse a share, or stop seeing it", "PATCH …/storage/incoming/{share}/mount";
     Actions = "actions", "actions", "what can be done with the selection", "";
     CopyUrl = "copy-url", "copy URL", "copy the URL of the selection", "";
     OpenUrl = "open-url", "open URL", "open the URL in a browser", "";

@@ -41,8 +41,10 @@ modes! {
     Projects = "projects", "list of projects";
     Snapshots = "snapshots", "snapshots";
     Files = "files", "files";
+    Shares = "shares", "shares";
     Actions = "actions", "actions menu of a container (x)";
     SnapshotActions = "snapshot-actions", "actions menu of a snapshot (x)";
+    ShareActions = "share-actions", "actions menu of a share (x)";
     Terminal = "terminal", "in a terminal";
     Leader = "leader", "in a terminal, after the leader";
     Copy = "copy", "scrolled back in a terminal";
@@ -104,7 +106,7 @@ impl Keymap {
 
 impl Mode {
     fn falls_back(self) -> bool {
-        matches!(self, Self::Home | Self::Projects | Self::Snapshots | Self::Files)
+        matches!(self, Self::Home | Self::Projects | Self::Snapshots | Self::Files | Self::Shares)
     }
 }
 

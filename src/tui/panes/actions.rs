@@ -15,10 +15,13 @@ pub fn draw(app: &App, mode: Mode, buffer: &mut Buffer, area: Rect) -> Option<Cu
     let chords = app.keymap.trie(mode).chords();
     let title = match app.view() {
         View::Snapshots(river) => river.point().map_or("now".into(), |p| p.alias.clone().unwrap_or(p.name.clone())),
+        View::Shares(view) => app.share().map_or(view.name.clone(), |line| line.share().source_path.clone()),
         View::Home if !app.home.marked.is_empty() => format!("{} marked containers", app.home.marked.len()),
         _ => app.selected().map(|c| c.name.clone()).unwrap_or_default(),
     };
-    let per_row = if area.width >= 70 { 2 } else { 1 };
+    // None may be missing: what does not fit in one column gets two, of words instead of sentences.
+    let fits = chords.len() + 3 <= usize::from(area.height);
+    let per_row = if area.width >= 70 || !fits { 2 } else { 1 };
     let rows = chords.len().div_ceil(per_row);
     let inner = sheet(app, &title, u16::try_from(rows).unwrap_or(u16::MAX), buffer, area);
     let state = app.selected().map(|c| c.status).filter(|_| mode == Mode::Actions);
@@ -38,7 +41,8 @@ pub fn draw(app: &App, mode: Mode, buffer: &mut Buffer, area: Rect) -> Option<Cu
         };
         let key = if possible { Role::Key } else { Role::Stale };
         text::put(buffer, x + 1, y, 6, &chord_label(keys), app.theme.style(key));
-        text::put(buffer, x + 8, y, column.saturating_sub(9), command.title(), app.theme.style(role));
+        let what = if column < 30 { command.hint() } else { command.title() };
+        text::put(buffer, x + 8, y, column.saturating_sub(9), what, app.theme.style(role));
     }
     key_line(app, buffer, inner.x, inner.bottom(), inner.width, &[("Esc".into(), "back")]);
     None

@@ -67,6 +67,9 @@ fn question(app: &App, ask: &Ask) -> (String, Role) {
             _ => (format!("delete {expected} containers and their snapshots? Type their number:"), Role::Danger),
         },
         Ask::DeleteSnapshot { expected, .. } => (format!("delete snapshot {expected}? Type its name:"), Role::Danger),
+        Ask::DeleteShare { expected, .. } => {
+            (format!("take {expected} away from all who see it? Type its name:"), Role::Danger)
+        }
         Ask::ProjectName(_) => ("new project, name:".into(), Role::Prompt),
     }
 }

@@ -125,6 +125,14 @@ fn wanted(app: &App) -> Vec<Command> {
         ],
         View::Files(files) if files.preview.is_some() => vec![Command::Back, Command::PageDown],
         View::Files(_) => vec![Command::Open, Command::Back, Command::Filter],
+        View::Shares(_) => vec![
+            Command::NewShare,
+            Command::ShareMode,
+            Command::AcceptShare,
+            Command::RefuseShare,
+            Command::Actions,
+            Command::Back,
+        ],
         View::Terminals => Vec::new(),
     }
 }

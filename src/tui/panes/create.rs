@@ -47,7 +47,8 @@ pub fn draw(app: &App, form: &CreateForm, buffer: &mut Buffer, area: Rect) -> Op
     (form.field == Field::Name).then(|| Cursor::at(column, inner.y))
 }
 
-fn choice(app: &App, buffer: &mut Buffer, x: u16, y: u16, width: u16, focused: bool, label: Option<&str>) {
+/// Draws a field in which one of several is chosen.
+pub(super) fn choice(app: &App, buffer: &mut Buffer, x: u16, y: u16, width: u16, focused: bool, label: Option<&str>) {
     let label = label.unwrap_or("–");
     let shown = if focused { format!("‹ {label} ›") } else { label.to_owned() };
     text::put(buffer, x, y, width, &shown, app.theme.style(Role::Text));

@@ -86,6 +86,11 @@ pub fn breadcrumb(app: &App, buffer: &mut Buffer, area: Rect) {
             let path = files.preview.as_ref().map_or(&files.path, |p| &p.path);
             (format!("{}{moment} › files › {path}", files.name), filter)
         }
+        View::Shares(view) => {
+            let known = app.shares.of(view.container).and_then(Result::ok);
+            let count = known.map_or(String::new(), |s| format!("{} out, {} in", s.outgoing.len(), s.incoming.len()));
+            (format!("{} › shares", view.name), count)
+        }
         View::Terminals => return,
     };
     let taken = text::width(&right);

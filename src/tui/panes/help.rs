@@ -28,6 +28,7 @@ pub fn lines(keymap: &Keymap, mode: Mode, filter: &str) -> Vec<Line> {
         Mode::Home => &[Mode::Home, Mode::Global, Mode::Actions],
         Mode::Snapshots => &[Mode::Snapshots, Mode::Global, Mode::SnapshotActions],
         Mode::Files => &[Mode::Files, Mode::Global],
+        Mode::Shares => &[Mode::Shares, Mode::Global, Mode::ShareActions],
         Mode::Projects => &[Mode::Projects, Mode::Global],
         _ => &[Mode::Global],
     };

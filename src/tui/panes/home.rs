@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{detail, first_run};
+use super::{detail, first_run, shares};
 use crate::api::{Container, ContainerState};
 use crate::tui::app::App;
 use crate::tui::theme::{Role, Theme};
@@ -49,12 +49,16 @@ pub fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
         (60..100, _) => 3,
         _ => 4,
     };
-    let list = Rect { height: area.height - detail_rows, ..area };
+    let selected = app.home.selected(&app.world);
+    // Of a low screen the list keeps most.
+    let share_rows = selected.filter(|_| area.height >= 15).map_or(0, |c| shares::detail_rows(app, c));
+    let list = Rect { height: area.height - detail_rows - share_rows, ..area };
     draw_list(app, buffer, list);
     if detail_rows > 0 {
         let below = Rect { y: list.bottom(), height: detail_rows, ..area };
-        if let Some(container) = app.home.selected(&app.world) {
+        if let Some(container) = selected {
             detail::draw(app, container, buffer, below);
+            shares::detail(app, container, buffer, Rect { y: below.bottom(), height: share_rows, ..area });
         }
     }
 }

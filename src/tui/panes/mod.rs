@@ -14,6 +14,8 @@ mod jobs;
 mod note;
 pub mod palette;
 mod projects;
+mod share_form;
+mod shares;
 mod snapshots;
 mod terminals;
 
@@ -63,6 +65,7 @@ pub fn draw(app: &App, buffer: &mut Buffer) -> Option<Cursor> {
             View::Home => home::draw(app, buffer, body),
             View::Snapshots(river) => snapshots::draw(app, river, buffer, body),
             View::Files(files) => files::draw(app, files, buffer, body),
+            View::Shares(view) => shares::draw(app, view, buffer, body),
             View::Terminals => {}
         }
         if matches!(app.link, Link::Lost { .. }) {
@@ -85,6 +88,7 @@ fn draw_overlay(app: &App, overlay: &Overlay, buffer: &mut Buffer, area: Rect) -
         }
         Overlay::Palette { query, list } => palette::draw(app, query, list, buffer, area),
         Overlay::Create(form) => create::draw(app, form, buffer, area),
+        Overlay::CreateShare(form) => share_form::draw(app, form, buffer, area),
         Overlay::Actions(mode) => actions::draw(app, *mode, buffer, area),
         Overlay::Ask(question) => ask::draw(app, question, buffer, area),
         Overlay::Jobs(list) => jobs::draw(app, list, buffer, area),

@@ -90,6 +90,7 @@ pub fn image(state: ImageState) -> Image {
         progress: None,
         error: None,
         log: None,
+        outdated: false,
     }
 }
 

@@ -5,6 +5,7 @@ mod hand;
 mod living;
 mod scripted;
 mod shots;
-mod stage;
+pub mod stage;
+mod shares;
 mod stories;
 mod wire;

@@ -10,8 +10,10 @@ use super::fixtures;
 use crate::api::container::{CreateContainer, Operation, OperationReply};
 use crate::api::event::Event;
 use crate::api::files::{Entry, Listing, PathType};
+use crate::api::ids::ShareId;
 use crate::api::project::{CreateProject, Project};
 use crate::api::server::{ImageState, NodeStatus};
+use crate::api::share::{CreateShare, IncomingShare, Share, UpdateShare};
 use crate::api::snapshot::{Snapshot, SnapshotCreated, SnapshotRestored};
 use crate::api::{Container, ContainerId, ContainerState, ProjectId};
 use crate::tui::backend::{
@@ -51,6 +53,7 @@ pub struct Node {
     pub projects: Mutex<Vec<Project>>,
     pub containers: Mutex<Vec<Container>>,
     pub snapshots: Mutex<Vec<Snapshot>>,
+    pub shares: Mutex<Vec<IncomingShare>>,
     pub calls: Mutex<Vec<String>>,
     pub shells: Mutex<Vec<Shell>>,
     pub events: Mutex<Vec<mpsc::Sender<Event>>>,
@@ -66,6 +69,7 @@ impl Node {
             projects: Mutex::new(vec![fixtures::project()]),
             containers: Mutex::new(containers),
             snapshots: Mutex::new(Vec::new()),
+            shares: Mutex::default(),
             calls: Mutex::default(),
             shells: Mutex::default(),
             events: Mutex::default(),
@@ -141,6 +145,33 @@ pub fn snapshot(alias: Option<&str>, created_at: &str, size: u64) -> Snapshot {
         size,
         kind: "user".into(),
     }
+}
+
+/// A share as its target sees it, not accepted yet.
+pub fn share(source: ContainerId, body: &CreateShare) -> IncomingShare {
+    let share = Share {
+        id: fixtures::id(&body.source_path),
+        source_container_id: source,
+        source_path: body.source_path.clone(),
+        target_container_id: body.target_container_id,
+        target_project_id: body.target_project_id,
+        target_type: "container".into(),
+        mode: body.mode,
+        alias: body.alias.clone(),
+        label: None,
+        description: body.description.clone(),
+        enabled: true,
+        status: "active".into(),
+        status_message: None,
+        expires_at: body.expires_at,
+        expiry_notified: false,
+        created_by: "owner".into(),
+        realm_ids: Vec::new(),
+        created_at: "2026-11-20T12:00:00Z".into(),
+        updated_at: "2026-11-20T12:00:00Z".into(),
+    };
+    let mount_path = format!("/hoody/shares/{}", share.directory());
+    IncomingShare { share, mount: false, mount_path }
 }
 
 pub fn entry(name: &str, path_type: PathType, size: u64) -> Entry {
@@ -277,5 +308,48 @@ impl Backend for Node {
         let (outputs, output) = mpsc::channel(64);
         self.shells.lock().unwrap().push(Shell { session, size, input: inputs, output: outputs });
         self.answer(None, || TermLink { input, output })
+    }
+
+    fn shares(&self, id: ContainerId) -> Call<Vec<Share>> {
+        let all = self.shares.lock().unwrap();
+        let own = all.iter().filter(|s| s.share.source_container_id == id).map(|s| s.share.clone()).collect();
+        self.answer(None, || own)
+    }
+
+    fn incoming_shares(&self, id: ContainerId) -> Call<Vec<IncomingShare>> {
+        let all = self.shares.lock().unwrap();
+        let meant = |s: &&IncomingShare| s.share.target_container_id == Some(id);
+        let incoming = all.iter().filter(meant).cloned().collect();
+        self.answer(None, || incoming)
+    }
+
+    fn create_share(&self, source: ContainerId, body: CreateShare) -> Call<Share> {
+        let made = share(source, &body);
+        let call = format!("share {} {:?} {:?}", body.source_path, body.mode, body.expires_at);
+        self.answer(Some(call), || {
+            self.shares.lock().unwrap().push(made.clone());
+            made.share
+        })
+    }
+
+    fn update_share(&self, _: ContainerId, id: ShareId, change: UpdateShare) -> Call<()> {
+        self.answer(Some(format!("update share {:?} {:?}", change.mode, change.enabled)), || {
+            let mut all = self.shares.lock().unwrap();
+            let found = all.iter_mut().find(|s| s.share.id == id).unwrap();
+            found.share.mode = change.mode.unwrap_or(found.share.mode);
+            found.share.enabled = change.enabled.unwrap_or(found.share.enabled);
+        })
+    }
+
+    fn mount_share(&self, _: ContainerId, id: ShareId, mount: bool) -> Call<()> {
+        self.answer(Some(format!("mount share {mount}")), || {
+            self.shares.lock().unwrap().iter_mut().filter(|s| s.share.id == id).for_each(|s| s.mount = mount);
+        })
+    }
+
+    fn delete_share(&self, id: ShareId) -> Call<()> {
+        self.answer(Some(format!("delete share {id}")), || {
+            self.shares.lock().unwrap().retain(|s| s.share.id != id);
+        })
     }
 }

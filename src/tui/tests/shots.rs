@@ -6,7 +6,7 @@ use super::stage::Stage;
 use crate::api::ContainerState;
 use crate::api::server::{BuildProgress, ImageState};
 
-const SIZES: [(u16, u16); 3] = [(120, 40), (80, 24), (40, 15)];
+pub const SIZES: [(u16, u16); 3] = [(120, 40), (80, 24), (40, 15)];
 
 fn fleet() -> Node {
     let mut hello = container("hello", ContainerState::Running);

@@ -111,7 +111,7 @@ impl Pool {
         }
         progress.enter(Step::Finish, "making the template");
         let now = jiff::Timestamp::now().as_second();
-        let built = self.adopt(tree, &new_id(tier), now)?;
+        let built = self.adopt(tree, &new_id(tier), now, Some(recipe()))?;
         progress.enter(Step::Done, &built.id);
         Ok(built)
     }
@@ -178,6 +178,11 @@ pub fn recipe() -> String {
     use sha2::{Digest, Sha256};
     let text = format!("{} {} {}", SUITE, PACKAGES.join(" "), golden::CHROOT);
     Sha256::digest(text).iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+/// Whether an image is made as this version makes them.
+pub fn is_current(image: &BuiltImage) -> bool {
+    image.recipe == Some(recipe())
 }
 
 /// Where an image's packages come from.
