@@ -98,6 +98,10 @@ impl Caller {
         self.read("status").map(|text| Rights::parse(&text))
     }
 
+    fn walk(&self, top: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+        walk(top, path, || self.may_hang())
+    }
+
     fn memory(&self) -> io::Result<File> {
         Ok(openat(&self.proc, "mem", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?.into())
     }
@@ -139,23 +143,34 @@ impl Caller {
         let top = place("root")?;
         let rights = self.rights()?;
         if path.is_absolute() {
-            return with_rights(&rights, root, || walk(&top, path)).and_then(found);
+            return with_rights(&rights, root, || self.walk(&top, path)).and_then(found);
         }
         let link = readlinkat(&self.proc, "cwd", Vec::new())?;
         let here = PathBuf::from(OsString::from_vec(link.into_bytes()));
         // The name may be of a place outside of its root, or deleted: it must lead back to the place.
-        let named = found(walk(&top, &here)?)?;
+        let named = found(self.walk(&top, &here)?)?;
         let real = place("cwd")?;
         if inode(&named.file)? != inode(&real)? {
             return Err(Errno::XDEV.into());
         }
-        with_rights(&rights, root, || walk(&top, &here.join(path))).and_then(found)
+        with_rights(&rights, root, || self.walk(&top, &here.join(path))).and_then(found)
+    }
+
+    /// Whether a file system may be mounted where it is that waits for a program of the container.
+    fn may_hang(&self) -> bool {
+        self.read("mountinfo").map_or(true, |text| has_fuse(&text))
     }
 
     /// The type of the file system of a mount in its mount namespace, e.g. `overlay`.
     pub fn mount_type(&self, mount: u64) -> Option<String> {
         mount_type(&self.read("mountinfo").ok()?, mount)
     }
+}
+
+/// Whether a table of mounts has a FUSE other than lxcfs.
+fn has_fuse(mountinfo: &str) -> bool {
+    let kinds = mountinfo.lines().filter_map(|line| line.split_once(" - ")?.1.split(' ').next());
+    kinds.into_iter().any(|kind| kind.starts_with("fuse") && kind != "fuse.lxcfs")
 }
 
 fn read_path(memory: &impl FileExt, at: u64) -> io::Result<PathBuf> {
@@ -182,13 +197,17 @@ fn read_path(memory: &impl FileExt, at: u64) -> io::Result<PathBuf> {
     Err(Errno::NAMETOOLONG.into())
 }
 
-/// Resolves a path as somebody does whose root is `top`.
-fn walk(top: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+/// Resolves a path as somebody does whose root is `top`, asking other mounts than the first only if
+/// none can hang.
+fn walk(top: &OwnedFd, path: &Path, may_hang: impl Fn() -> bool) -> io::Result<OwnedFd> {
     let confined = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let open = |more| openat2(top, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), confined | more);
     match open(ResolveFlags::NO_XDEV) {
-        // On other mounts there may be a FUSE that never answers: only what is cached.
-        Err(Errno::XDEV) => Ok(open(ResolveFlags::CACHED)?),
+        // On other mounts there may be a FUSE that never answers: what is cached can be had even so.
+        Err(Errno::XDEV) => match open(ResolveFlags::CACHED) {
+            Err(Errno::AGAIN) if !may_hang() => Ok(open(ResolveFlags::empty())?),
+            other => Ok(other?),
+        },
         other => Ok(other?),
     }
 }
@@ -267,6 +286,8 @@ mod tests {
         let text = "36 35 98:0 /mnt1 /mnt2 rw - ext3 /dev/root rw\n361 35 0:9 / / rw shared:1 - overlay overlay rw\n";
         assert_eq!(mount_type(text, 361).as_deref(), Some("overlay"));
         assert_eq!(mount_type(text, 3), None);
+        assert!(!has_fuse(text) && !has_fuse("1 2 0:9 / /proc/stat rw - fuse.lxcfs lxcfs rw"));
+        assert!(has_fuse("1 2 0:9 / /mnt rw - fuse hang rw") && has_fuse("1 2 0:9 / /mnt rw - fuse.sshfs x rw"));
     }
 
     #[test]
@@ -277,18 +298,18 @@ mod tests {
         let top: OwnedFd = File::open(dir.path()).unwrap().into();
         let expected = inode(&File::open(dir.path().join("etc")).unwrap().into()).unwrap();
         for path in ["/etc", "link", "/../../etc", "/link/../link"] {
-            assert_eq!(inode(&walk(&top, Path::new(path)).unwrap()).unwrap(), expected, "{path}");
+            assert_eq!(inode(&walk(&top, Path::new(path), || true).unwrap()).unwrap(), expected, "{path}");
         }
         let host: OwnedFd = File::open("/").unwrap().into();
         // Its magic link is not followed, whatever is cached.
-        assert!(walk(&host, Path::new("/proc/self/root/etc")).is_err());
+        assert!(walk(&host, Path::new("/proc/self/root/etc"), || false).is_err());
     }
 
     proptest! {
         #[test]
         fn no_text_breaks_the_parsers(text in ".{0,400}", number: u64) {
             let _ = Rights::parse(&text);
-            let _ = mount_type(&text, number);
+            let _ = (mount_type(&text, number), has_fuse(&text));
         }
 
         #[test]
