@@ -11,7 +11,7 @@ use crate::api::settings::Size;
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Limits and sleep")]
 pub(super) struct Given {
-    /// Cores it may use at once, e.g. 1.5
+    /// Cores it may use at once, e.g. 1.5. Where there was none, nproc inside shows it from the next start
     #[arg(long, value_name = "CORES")]
     cpu: Option<f64>,
     /// Its share of busy cores beside others, 1 to 10000; all have 100
@@ -32,7 +32,8 @@ pub(super) struct Given {
     /// Processes and threads
     #[arg(long, value_name = "N")]
     pids: Option<u32>,
-    /// What it may write to disk beyond its image, snapshots included, e.g. 20G
+    /// What it may write to disk beyond its image, snapshots included, e.g. 20G. Where
+    /// there was none, df inside shows it from the next start
     #[arg(long, value_name = "SIZE")]
     disk: Option<Size>,
     /// Its share of a busy disk, 1 to 10000; all have 100

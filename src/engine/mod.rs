@@ -14,6 +14,7 @@
 //! | what separates containers, from whom and why | [`isolation`], [`firewall`] |
 //! | what a container may use | [`limits`]: [`cgroup`], [`net::rate`], [`quota`] |
 //! | what it uses | [`stats`], [`memory`], [`kmsg`] |
+//! | what it sees of that | [`lxcfs`] for files, [`figures`] for system calls |
 //! | what is mounted into it | [`lxcfs`], [`ramdisk`], [`shares`] |
 //! | how the node reaches it | [`launch::dial`], [`lobby`] |
 //! | the host below | [`sysctl`], [`net`], [`sys`] |
@@ -24,6 +25,7 @@
 pub mod cgroup;
 pub mod error;
 pub mod fault;
+pub mod figures;
 pub mod firewall;
 pub mod isolation;
 pub mod kmsg;

@@ -18,6 +18,7 @@ mod escape;
 mod files;
 mod first_run;
 mod golden;
+mod guest_figures;
 mod inside;
 mod inside_view;
 mod leaks;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         escape::all(),
         files::all(),
         golden::all(),
+        guest_figures::all(),
         inside::all(),
         limits::all(),
         memory::all(),

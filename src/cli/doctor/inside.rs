@@ -10,7 +10,7 @@ use crate::engine::lxcfs;
 const RAMDISK_KERNEL: (u32, u32) = (6, 3);
 
 pub(super) fn checks(run_dir: &Path, node_runs: bool) -> Vec<Check> {
-    vec![own_figures(run_dir, node_runs), fuse(), ramdisk()]
+    vec![own_figures(run_dir, node_runs), calls(), fuse(), ramdisk()]
 }
 
 fn own_figures(run_dir: &Path, node_runs: bool) -> Check {
@@ -27,6 +27,17 @@ fn own_figures(run_dir: &Path, node_runs: bool) -> Check {
         Check::warn(name, found, "look into the node's log")
     } else {
         Check::ok(name, "installed; the node starts one of its own")
+    }
+}
+
+fn calls() -> Check {
+    let name = "figures of calls";
+    let actions = std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
+    if actions.split_whitespace().any(|action| action == "user_notif") {
+        Check::ok(name, "df, nproc and sysinfo show the limits that a container was started with")
+    } else {
+        let found = "the kernel has no seccomp notifications; df and nproc in containers show the host";
+        Check::warn(name, found, "boot a kernel with CONFIG_SECCOMP_FILTER, e.g. Debian's")
     }
 }
 

@@ -142,6 +142,19 @@ const fn joined<const N: usize>(first: &[Call], second: &[Call]) -> [Call; N] {
 /// All refused calls.
 pub const CALLS: [Call; COMMON.len() + LOCAL.len()] = joined(COMMON, LOCAL);
 
+/// Calls that are answered from outside in a container with limits that they show: `name`, why.
+pub const FIGURES: [(&str, &str); 4] = [
+    ("statfs", "shows the disk limit, where one was set at the start: the kernel knows none of it"),
+    ("fstatfs", "see statfs"),
+    ("sched_getaffinity", "shows as many CPUs as the CPU limit gives, where one was set at the start"),
+    ("sysinfo", "shows memory, tasks and age of a container that was started with a limit; its load stays the host's"),
+];
+/// What happens to them.
+pub const FIGURES_RULE: &str = "answered";
+/// What they take.
+pub const LISTENERS_REASON: &str =
+    "in a container that was started with a limit on disk, CPU, memory or swap; without, the first one works";
+
 /// Calls by the numbers of another architecture, or of x32.
 pub const FOREIGN: Answer = Answer::Enosys;
 /// Why.

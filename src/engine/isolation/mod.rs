@@ -21,6 +21,7 @@
 //! | seccomp | [`calls`] | the calls whose bugs have led out of containers, those that walk around paths, state of the host that no namespace holds |
 //! | mounts | `shim::mounts` | the disk and `/usr` carry no devices; the image and the kit are read-only subvolumes; no path of the host is ever shared |
 //! | masks | [`masks`] | facts about the host that programs would take for the container's |
+//! | figures | [`figures`](super::figures) | nothing: manners, as masks are. System calls show the container's limits |
 //! | cgroups | `engine::cgroup`, [`bounds`] | limits lie in directories that are not delegated |
 //! | firewall | `engine::firewall` | forged addresses, the host, the neighbours |
 //! | bounds in shim and node | `shim::flood` | floods on the sockets and terminals that lead outside cost the one who makes them |
@@ -92,6 +93,14 @@ pub fn rows() -> Vec<Row> {
     });
     let calls =
         calls::CALLS.iter().map(|c| Row { kind: "call", name: c.name, rule: c.answer.name(), reason: c.reason });
+    let figures =
+        calls::FIGURES.iter().map(|(name, reason)| Row { kind: "call", name, rule: calls::FIGURES_RULE, reason });
+    let listeners = std::iter::once(Row {
+        kind: "call",
+        name: "seccomp with a listener of its own",
+        rule: "EBUSY",
+        reason: calls::LISTENERS_REASON,
+    });
     let families =
         calls::FAMILIES.iter().map(|f| Row { kind: "socket family", name: f.name, rule: "allowed", reason: f.reason });
     let others = std::iter::once(Row {
@@ -114,6 +123,8 @@ pub fn rows() -> Vec<Row> {
         .chain(capabilities)
         .chain(calls)
         .chain(abis)
+        .chain(figures)
+        .chain(listeners)
         .chain(families)
         .chain(others)
         .chain(ioctls)

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::figures::Watch;
 use super::lease::WIDTH;
 use super::mounts::Mounts;
 use super::stage::{Channel, Message};
@@ -31,11 +32,12 @@ pub struct Machine {
     pub netns: File,
 }
 
-/// Brings a container to the point where systemd runs. `base` is its first host id.
+/// Brings a container to the point where systemd runs. `base` is its first host id; `watch` has its
+/// figures shown.
 ///
 /// # Errors
 /// The step that failed; what was made until then is removed.
-pub fn bear(spec: &ShimSpec, cgroups: &Cgroups, base: u32) -> Result<Machine> {
+pub fn bear(spec: &ShimSpec, cgroups: &Cgroups, base: u32, watch: Option<&Watch<'_>>) -> Result<Machine> {
     let id = &spec.container.id;
     cgroups.create(id, base)?;
     let limits = &spec.container.settings.limits;
@@ -46,7 +48,7 @@ pub fn bear(spec: &ShimSpec, cgroups: &Cgroups, base: u32) -> Result<Machine> {
     let init = match forked.context(|| "make the namespaces".into())? {
         Forked::Child => {
             drop(ours);
-            init::run(&theirs, spec);
+            init::run(&theirs, spec, watch);
             process::exit_now(1)
         }
         Forked::Parent(init) => init,

@@ -18,6 +18,7 @@ use rustix::mount::{
     unmount,
 };
 
+use super::figures::Watch;
 use super::stage::{Channel, Message};
 use super::{additions, sandbox};
 use crate::engine::cgroup::limits;
@@ -31,13 +32,13 @@ use crate::engine::sys::{fds, mount, process};
 const NOTIFY: &str = "/run/host/notify";
 
 /// Becomes the container's init. Returns only on failure, having told the parent.
-pub fn run(channel: &Channel, spec: &ShimSpec) {
-    if let Err(e) = become_init(channel, spec) {
+pub fn run(channel: &Channel, spec: &ShimSpec, watch: Option<&Watch<'_>>) {
+    if let Err(e) = become_init(channel, spec, watch) {
         let _ = channel.send(&Message::Failed { message: e.to_string() }, &[]);
     }
 }
 
-fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
+fn become_init(channel: &Channel, spec: &ShimSpec, watch: Option<&Watch<'_>>) -> Result<()> {
     let plain = matches!(spec.root, Root::Plain { .. });
     let mut received = channel.expect(&Message::Mounts, if plain { 2 } else { 3 })?.into_iter();
     let (Some(root), Some(dev), usr) = (received.next(), received.next(), received.next()) else {
@@ -82,7 +83,7 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
         // Without it in the kernel the container is the same, only larger.
         let _ = process::merge_memory();
     }
-    sandbox::apply()?;
+    sandbox::apply(watch)?;
     let argv = [CString::from(c"/sbin/init")];
     let error = process::exec_path(&argv[0], &argv, &environment(spec));
     Err(Error::Sys { what: "exec /sbin/init".into(), source: error })

@@ -12,6 +12,7 @@ use std::os::unix::net::UnixListener;
 use rustix::thread::ThreadNameSpaceType;
 
 use super::birth::Machine;
+use super::figures::Watch;
 use super::{init, sandbox};
 use crate::engine::cgroup::Cgroups;
 use crate::engine::error::{Context, Error, Result};
@@ -29,6 +30,7 @@ pub fn start(
     machine: &Machine,
     exe: &File,
     listener: &UnixListener,
+    watch: Option<&Watch<'_>>,
 ) -> Result<Process> {
     let group = cgroups.open_kit(&spec.container.id)?;
     let own = File::open("/proc/self/ns/pid").context(|| "open our pid namespace".into())?;
@@ -37,7 +39,7 @@ pub fn start(
     join(machine.init.fd.as_fd(), ThreadNameSpaceType::PROCESS_ID).context(|| "join the pid namespace".into())?;
     let forked = process::fork(0, Some(group.as_fd()));
     if let Ok(Forked::Child) = forked {
-        if let Err(e) = become_kit(spec, cgroups, machine, exe, listener) {
+        if let Err(e) = become_kit(spec, cgroups, machine, exe, listener, watch) {
             // stderr is the container's console by now, or the shim's log.
             eprintln!("cowl: the kit did not start: {e}");
         }
@@ -56,6 +58,7 @@ fn become_kit(
     machine: &Machine,
     exe: &File,
     listener: &UnixListener,
+    watch: Option<&Watch<'_>>,
 ) -> Result<()> {
     // 0 is "the writer", whatever its pid is where.
     cgroups.place(&spec.container.id, 0, true)?;
@@ -82,7 +85,7 @@ fn become_kit(
         // Without it in the kernel the container is the same, only larger.
         let _ = process::merge_memory();
     }
-    sandbox::apply()?;
+    sandbox::apply(watch)?;
     process::die_with_parent(libc::SIGKILL).context(|| "tie the kit to the shim".into())?;
     let error = process::exec_fd(exe.as_fd(), &[CString::from(c"cowl-kit")], &environment(spec));
     Err(Error::Sys { what: "exec the kit".into(), source: error })

@@ -8,7 +8,8 @@
 //! ```text
 //! node ── spawns ──> shim ── clone3 ──> init (systemd)      new user, pid, mount, net, uts, ipc,
 //!                     │                                     cgroup namespaces
-//!                     └──── fork ─────> cowl-kit            joins them
+//!                     ├──── fork ─────> cowl-kit            joins them
+//!                     └──── fork ─────> figures             outside; only where limits are to be seen
 //! ```
 //! It has one thread and no async runtime: it forks, and it must stay small.
 
@@ -18,7 +19,8 @@ mod clients;
 mod console;
 pub mod devices;
 mod dial;
-mod flood;
+mod figures;
+pub mod flood;
 mod init;
 mod kit;
 pub mod lease;

@@ -5,16 +5,19 @@
 
 use caps::CapSet;
 
+use super::figures::Watch;
 use crate::engine::error::{Error, Result};
 use crate::engine::isolation::calls::{Answer, CALLS, FAMILIES, FOREIGN, IOCTLS, OTHER_FAMILIES};
 use crate::engine::isolation::capabilities::CAPABILITIES;
 use crate::engine::sys::filter::{self, Instruction};
 
-/// Puts this process and all it will start under bounding set and filter.
+/// Puts this process and all it will start under bounding set and filter. `watch` has some calls
+/// answered by [`figures`](crate::engine::figures); where the kernel allows no listener (because the
+/// node itself is under one) they show the host's figures.
 ///
 /// # Errors
 /// When the kernel refuses a step.
-pub fn apply() -> Result<()> {
+pub fn apply(watch: Option<&Watch<'_>>) -> Result<()> {
     for rule in CAPABILITIES.iter().filter(|r| !r.kept) {
         match caps::drop(None, CapSet::Bounding, rule.capability) {
             // A kernel that does not know it does not grant it.
@@ -23,7 +26,13 @@ pub fn apply() -> Result<()> {
             Ok(()) => {}
         }
     }
-    filter::load(&program()).map_err(|source| Error::Sys { what: "load the seccomp filter".into(), source })
+    if let Some(watch) = watch {
+        match filter::load_listening(&program(&watch.calls)) {
+            Ok(listener) => return watch.hand_over(&listener),
+            Err(e) => eprintln!("cowl: the kernel shows the host's figures: {e}"),
+        }
+    }
+    filter::load(&program(&[])).map_err(|source| Error::Sys { what: "load the seccomp filter".into(), source })
 }
 
 // Classic BPF: load a word of seccomp_data, compare, return.
@@ -49,7 +58,8 @@ fn refuse(answer: Answer) -> u32 {
     libc::SECCOMP_RET_ERRNO | answer.errno().cast_unsigned()
 }
 
-fn program() -> Vec<Instruction> {
+/// The filter, with the calls of these numbers left to a listener.
+fn program(watched: &[libc::c_long]) -> Vec<Instruction> {
     let step = |code, k| Instruction { code, jt: 0, jf: 0, k };
     // Goes on with the next instruction when equal, else skips `over` of them.
     let when = |k, over: usize| Instruction { code: EQUAL, jt: 0, jf: u8::try_from(over).unwrap_or(u8::MAX), k };
@@ -66,6 +76,9 @@ fn program() -> Vec<Instruction> {
     }
     for call in &CALLS {
         out.extend([when(call.number as u32, 1), step(RETURN, refuse(call.answer))]);
+    }
+    for number in watched {
+        out.extend([when(*number as u32, 1), step(RETURN, libc::SECCOMP_RET_USER_NOTIF)]);
     }
     let mut sockets = vec![step(LOAD, ARG0_LOW)];
     for family in &FAMILIES {
@@ -92,7 +105,11 @@ mod tests {
 
     /// Runs the program as the kernel would, on one call.
     fn decide(arch: u32, nr: libc::c_long, arg0: u32, arg1: u32) -> u32 {
-        let program = program();
+        decide_watching(&[], arch, nr, arg0, arg1)
+    }
+
+    fn decide_watching(watched: &[libc::c_long], arch: u32, nr: libc::c_long, arg0: u32, arg1: u32) -> u32 {
+        let program = program(watched);
         let (mut pc, mut acc) = (0usize, 0u32);
         loop {
             let i = program[pc];
@@ -121,6 +138,19 @@ mod tests {
         }
         for call in [libc::SYS_read, libc::SYS_clone3, libc::SYS_mount, libc::SYS_execve, libc::SYS_setns] {
             assert_eq!(here(call, 0, 0), libc::SECCOMP_RET_ALLOW);
+        }
+    }
+
+    #[test]
+    fn only_watched_calls_wait_and_what_is_refused_stays_refused() {
+        let watched = [libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_sched_getaffinity, libc::SYS_sysinfo];
+        for call in watched {
+            assert_eq!(decide_watching(&watched, AUDIT_ARCH, call, 0, 0), libc::SECCOMP_RET_USER_NOTIF);
+            assert_eq!(here(call, 0, 0), libc::SECCOMP_RET_ALLOW);
+        }
+        for call in 0..500 {
+            let now = decide_watching(&watched, AUDIT_ARCH, call, 0, 0);
+            assert!(watched.contains(&call) || now == here(call, 0, 0), "{call}");
         }
     }
 

@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::birth::{self, Machine};
 use super::clients::Clients;
 use super::console::Console;
+use super::figures::Figures;
 use super::flood::Budgets;
 use super::lease::{self, Lease};
 use super::protocol::{Event, Outcome, Reply, Request, Status, VERSION};
@@ -45,6 +46,8 @@ pub struct Shim {
     spec: ShimSpec,
     cgroups: Cgroups,
     lease: Lease,
+    /// Only where limits are to be seen.
+    figures: Option<Figures>,
     machine: Machine,
     kit_exe: Option<File>,
     kit_listener: UnixListener,
@@ -99,7 +102,8 @@ impl Shim {
             }
             None => None,
         };
-        let machine = birth::bear(&spec, &cgroups, lease.base)?;
+        let figures = Figures::start(&spec, lease.base);
+        let machine = birth::bear(&spec, &cgroups, lease.base, figures.as_ref().map(Figures::watch).as_ref())?;
         // Root inside can take the kit's socket and ask it about the network it was made in.
         let kit_listener = dial::within(&machine.netns, || listen(&dir.join("kit.sock")))
             .context(|| "enter the container's network namespace".into())
@@ -109,6 +113,7 @@ impl Shim {
             spec,
             cgroups,
             lease,
+            figures,
             machine,
             kit_exe,
             kit_listener,
@@ -178,7 +183,8 @@ impl Shim {
     fn turn(&mut self) -> Result<Option<Outcome>> {
         let now = Instant::now();
         let rests = [self.budgets.console.rests_until(now), self.budgets.notify.rests_until(now)];
-        let timeout = [self.deadline, self.kit_due, self.kit_kill, rests[0], rests[1]]
+        let figures_due = self.figures.as_ref().and_then(Figures::due);
+        let timeout = [self.deadline, self.kit_due, self.kit_kill, figures_due, rests[0], rests[1]]
             .into_iter()
             .flatten()
             .min()
@@ -209,6 +215,14 @@ impl Shim {
         if ready.kit {
             self.kit_died();
         }
+        if let Some(figures) = &mut self.figures {
+            if ready.figures_dead {
+                figures.died();
+            }
+            if ready.listener {
+                figures.receive();
+            }
+        }
         if ready.init
             && let Some(outcome) = self.init_died()
         {
@@ -220,6 +234,9 @@ impl Shim {
 
     fn keep_deadlines(&mut self) {
         let now = Instant::now();
+        if let Some(figures) = &mut self.figures {
+            figures.keep(now);
+        }
         if self.deadline.is_some_and(|at| at <= now) {
             self.deadline = None;
             self.killed = true;
@@ -250,9 +267,15 @@ impl Shim {
         let fixed = polled.len();
         polled.extend(self.clients.streams().map(|stream| PollFd::new(stream, PollFlags::IN)));
         let after_clients = polled.len();
-        if let Some(kit) = &self.kit {
-            polled.push(PollFd::new(&kit.fd, PollFlags::IN));
-        }
+        let [kit, listener, figures] = [
+            self.kit.as_ref().map(|kit| &kit.fd),
+            self.figures.as_ref().map(Figures::inbox),
+            self.figures.as_ref().and_then(Figures::process),
+        ]
+        .map(|fd| {
+            polled.push(PollFd::new(fd?, PollFlags::IN));
+            Some(polled.len() - 1)
+        });
         let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs().cast_signed(), tv_nsec: t.subsec_nanos().into() });
         match poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -268,7 +291,9 @@ impl Shim {
             request: hit(3),
             init: hit(4),
             clients: (fixed..after_clients).filter(|i| hit(*i)).map(|i| i - fixed).collect(),
-            kit: self.kit.is_some() && hit(after_clients),
+            kit: kit.is_some_and(hit),
+            listener: listener.is_some_and(hit),
+            figures_dead: figures.is_some_and(hit),
         })
     }
 
@@ -277,7 +302,8 @@ impl Shim {
     fn start_kit(&mut self) {
         let Some(exe) = &self.kit_exe else { return };
         (self.kit_due, self.kit_started) = (None, Instant::now());
-        match kit::start(&self.spec, &self.cgroups, &self.machine, exe, &self.kit_listener) {
+        let watch = self.figures.as_ref().map(Figures::watch);
+        match kit::start(&self.spec, &self.cgroups, &self.machine, exe, &self.kit_listener, watch.as_ref()) {
             Ok(kit) => self.kit = Some(kit),
             Err(e) => {
                 eprintln!("cowl shim {}: {e}", self.spec.container.id);
@@ -346,7 +372,11 @@ impl Shim {
         self.clients.tell(&Event::Rebooting);
         self.drain_console();
         birth::bury(&self.spec, &self.cgroups);
-        self.machine = birth::bear(&self.spec, &self.cgroups, self.lease.base)?;
+        if let Some(figures) = &mut self.figures {
+            figures.begin();
+        }
+        let watch = self.figures.as_ref().map(Figures::watch);
+        self.machine = birth::bear(&self.spec, &self.cgroups, self.lease.base, watch.as_ref())?;
         self.started_at_ms = now_ms();
         (self.ready, self.frozen, self.shutting_down) = (false, false, false);
         (self.deadline, self.kit_kill) = (None, None);
@@ -482,6 +512,8 @@ struct Ready {
     request: bool,
     init: bool,
     kit: bool,
+    listener: bool,
+    figures_dead: bool,
     clients: Vec<usize>,
 }
 

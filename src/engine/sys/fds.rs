@@ -79,6 +79,17 @@ pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
         .map(drop)
 }
 
+/// Closes all descriptors from `first` on, in a forked child that does not return: whatever its copy
+/// of the parent's memory holds of them is never used or dropped.
+///
+/// # Errors
+/// Those of close_range(2).
+pub fn close_in_child_from(first: RawFd) -> io::Result<()> {
+    // SAFETY: takes integers only. The caller's promise is that no owner of these descriptors is
+    // used any more; a broken promise shows as EBADF.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) }).map(drop)
+}
+
 /// Makes `fd` the process' descriptor `number` (0, 1 or 2), without close-on-exec.
 ///
 /// # Errors

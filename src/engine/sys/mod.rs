@@ -4,6 +4,7 @@
 pub mod btrfs;
 pub mod fds;
 pub mod filter;
+pub mod listener;
 pub mod mount;
 pub mod process;
 pub mod share;

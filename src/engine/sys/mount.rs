@@ -1,4 +1,4 @@
-//! Mounts: mount_setattr(2), which rustix has not yet.
+//! Mounts: mount_setattr(2), which rustix has not yet, and statfs(2) as it lies in memory.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -43,4 +43,16 @@ fn apply(mount: BorrowedFd<'_>, attr: &libc::mount_attr) -> io::Result<()> {
         )
     })
     .map(drop)
+}
+
+/// The sizes of the file system that `file` is on: `struct statfs` as the kernel writes it.
+///
+/// # Errors
+/// Those of fstatfs(2).
+pub fn statfs(file: BorrowedFd<'_>) -> io::Result<[u64; 15]> {
+    const { assert!(size_of::<libc::statfs>() == 15 * 8) };
+    let mut words = [0u64; 15];
+    // SAFETY: the kernel writes a `struct statfs`, which is as large as `words` (asserted above), has
+    // no stricter alignment, and may hold any bits.
+    check(unsafe { libc::syscall(libc::SYS_fstatfs, file.as_raw_fd(), words.as_mut_ptr()) }).map(|_| words)
 }

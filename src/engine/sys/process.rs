@@ -209,6 +209,27 @@ pub fn merge_memory() -> io::Result<()> {
     check(unsafe { libc::prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0) }.into()).map(drop)
 }
 
+/// The CPUs a thread may run on, as the kernel gives them to a buffer of 8,192 CPUs: as many bytes
+/// as it would give to anybody.
+///
+/// # Errors
+/// `ESRCH` when it is gone.
+pub fn affinity(tid: u32) -> io::Result<Vec<u8>> {
+    let mut mask = vec![0u8; 1024];
+    // SAFETY: the kernel writes at most `mask.len()` bytes into `mask`, which outlives the call.
+    let written = check(unsafe { libc::syscall(libc::SYS_sched_getaffinity, tid, mask.len(), mask.as_mut_ptr()) })?;
+    mask.truncate(usize::try_from(written).unwrap_or(0));
+    Ok(mask)
+}
+
+/// CPU time that this process has used.
+pub fn cpu_time() -> std::time::Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills `now`, which outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut now) };
+    std::time::Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+}
+
 /// Keeps capabilities when the fsuid changes (`SECBIT_NO_SETUID_FIXUP`) while `body` runs, and
 /// restores the bits after it.
 ///
