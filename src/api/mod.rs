@@ -9,6 +9,7 @@ pub mod event;
 pub mod files;
 pub mod firewall;
 pub mod ids;
+pub mod lineage;
 pub mod names;
 pub mod network;
 pub mod project;

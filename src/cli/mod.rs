@@ -13,6 +13,7 @@
 //! `exec` and `shell ID -- COMMAND` pass on the exit code of what ran.
 
 mod bench;
+mod branch;
 mod ca;
 mod clean;
 mod containers;
@@ -266,6 +267,11 @@ mod tests {
             "cowl snapshots restore a -c x",
             "cowl snapshots restore x a",
             "cowl containers delete x --yes --json",
+            "cowl containers branch x@gold trial --env A=1 --no-wait",
+            "cowl containers copy demo/x y --project other --copy-firewall-rules",
+            "cowl containers sync x --yes",
+            "cowl containers tree --project demo --json",
+            "cowl snapshots branch gold trial -c x",
             "cowl shell x -- ls -l",
             "cowl containers set x --memory 512M --cpu 1.5 --sleep-after 10m --sleep-mode freeze --ksm=true",
             "cowl containers set x --unset memory --unset all",

@@ -14,6 +14,7 @@ mod events;
 mod execute;
 mod files;
 mod kit;
+mod lineage;
 mod lines;
 mod network;
 mod reply;

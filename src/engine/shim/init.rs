@@ -19,7 +19,7 @@ use rustix::mount::{
 };
 
 use super::stage::{Channel, Message};
-use super::{additions, sandbox};
+use super::{additions, host_keys, sandbox};
 use crate::engine::cgroup::limits;
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::isolation::masks::{Cover, MASKS};
@@ -67,6 +67,7 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
     additions::attach(&additions);
     let notify = make_notify()?;
     name_once(&spec.container.hostname)?;
+    host_keys::make_if_missing();
     // systemd hands credentials to its services through mounts: private propagation breaks that
     // silently (engine survey, section 2).
     mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).context(|| "make / shared".into())?;

@@ -19,6 +19,7 @@ mod console;
 pub mod devices;
 mod dial;
 mod flood;
+mod host_keys;
 mod init;
 mod kit;
 pub mod lease;

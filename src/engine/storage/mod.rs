@@ -14,6 +14,7 @@
 //! | [`pool`] | the open pool: its lock, layout and space |
 //! | [`backing`] | what the pool lies on: a loop file or the host's btrfs |
 //! | [`disks`] | containers' disks, snapshots, restore |
+//! | `copies`, `identity` | disks from other containers' disks, and whose a disk is |
 //! | [`image`] | images and the templates made from them |
 //! | [`build`] | a new image from Debian's packages |
 //! | [`transfer`] | an image as one file |
@@ -26,8 +27,10 @@
 pub mod backing;
 pub mod build;
 mod command;
+mod copies;
 pub mod disks;
 mod hostile;
+mod identity;
 pub mod image;
 pub mod kit;
 mod owners;

@@ -12,6 +12,7 @@ mod extract;
 mod files;
 mod firewall;
 mod images;
+mod lineage;
 mod network;
 mod operations;
 mod projects;
@@ -48,6 +49,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(containers::router())
         .merge(operations::router())
         .merge(env::router())
+        .merge(lineage::router())
         .merge(firewall::router())
         .merge(network::router())
         .merge(snapshots::router())

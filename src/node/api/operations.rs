@@ -18,8 +18,6 @@ pub fn router() -> Router<NodeState> {
         .route("/api/v1/containers/{id}/{operation}", post(operate).fallback(super::unknown))
         .route("/api/v1/containers/{id}/authorize", post(authorize));
     for (path, what) in [
-        ("copy", "copying containers"),
-        ("sync", "syncing copies"),
         ("kvm", "virtual machines"),
         ("proxy/{*rest}", "proxy permissions and hooks"),
     ] {

@@ -420,6 +420,34 @@ impl Machine for Fake {
     fn dial(&self, _id: &ContainerId, _port: u16) -> io::Result<OwnedFd> {
         Err(io::ErrorKind::ConnectionRefused.into())
     }
+
+    fn copy_disk(&self, id: &ContainerId, source: &Tree) -> Result<()> {
+        let content = self.content(source);
+        let mut world = self.step("copy_disk", id)?;
+        if !world.disks.contains_key(id) {
+            world.disks.insert(*id, content?);
+        }
+        Ok(())
+    }
+
+    fn copy_snapshot(&self, source: &ContainerId, id: &ContainerId, name: &str) -> Result<()> {
+        let content = self.content(&Tree::Snapshot(*source, name.into()));
+        self.step("copy_snapshot", id)?.snapshots.insert((*id, name.into()), content?);
+        Ok(())
+    }
+
+    fn own(&self, id: &ContainerId) -> Result<()> {
+        self.step("own", id).map(drop)
+    }
+
+    fn sync_disk(&self, id: &ContainerId, source: &ContainerId, safety: &str) -> Result<()> {
+        let content = self.content(&Tree::Disk(*source));
+        let mut world = self.step("sync_disk", id)?;
+        assert!(!world.running.contains_key(id), "a running container must not be synced");
+        let before = world.disks.insert(*id, content?).ok_or_else(|| missing("disk"))?;
+        world.snapshots.insert((*id, safety.into()), before);
+        Ok(())
+    }
 }
 
 impl Fake {

@@ -113,4 +113,9 @@ pub trait Machine: Send + Sync + 'static {
     fn hide_share(&self, id: &ContainerId, name: &str) -> Result<()>;
     fn kit_socket(&self, id: &ContainerId) -> PathBuf;
     fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd>;
+    fn copy_disk(&self, id: &ContainerId, source: &Tree) -> Result<()>;
+    fn copy_snapshot(&self, source: &ContainerId, id: &ContainerId, name: &str) -> Result<()>;
+    /// Makes a disk that came from another container its container's own.
+    fn own(&self, id: &ContainerId) -> Result<()>;
+    fn sync_disk(&self, id: &ContainerId, source: &ContainerId, safety: &str) -> Result<()>;
 }

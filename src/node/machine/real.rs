@@ -249,4 +249,24 @@ impl Machine for Real {
     fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd> {
         launch::dial(&self.config, id, port)
     }
+
+    fn copy_disk(&self, id: &ContainerId, source: &Tree) -> Result<()> {
+        fault::step("copy_disk");
+        self.pool.copy_disk(id, &self.path(source))
+    }
+
+    fn copy_snapshot(&self, source: &ContainerId, id: &ContainerId, name: &str) -> Result<()> {
+        fault::step("copy_snapshot");
+        self.pool.copy_snapshot(source, id, name)
+    }
+
+    fn own(&self, id: &ContainerId) -> Result<()> {
+        fault::step("own");
+        self.pool.own(id)
+    }
+
+    fn sync_disk(&self, id: &ContainerId, source: &ContainerId, safety: &str) -> Result<()> {
+        fault::step("sync_disk");
+        self.pool.sync_disk(id, source, safety)
+    }
 }
