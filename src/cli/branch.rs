@@ -185,7 +185,8 @@ pub(super) async fn copy(context: &Context, args: CopyArgs) -> Outcome {
 pub(super) async fn sync(context: &Context, which: &Which) -> Outcome {
     let client = context.client()?;
     let container = resolve::container(&client, which.name()?).await?;
-    context.confirm(&format!("Put {} to its source's present state? Its own is kept as a snapshot.", container.name))?;
+    context
+        .confirm(&format!("Put {} to its source's present state? Its own is kept as a snapshot.", container.name))?;
     let synced = client.sync_container(&container.id).await?;
     context.show(&synced, |s| {
         print::line(&format!("{} has its source's present state and is {}", container.name, s.status))?;
@@ -223,7 +224,7 @@ fn title(one: &Kin) -> String {
     let project = one.project_alias.as_ref().map(|p| format!("{p}/")).unwrap_or_default();
     let disk = one.disk.map(|n| format!("  {}", print::bytes(n))).unwrap_or_default();
     let synced = one.origin.as_ref().and_then(|o| o.synced_at.as_deref());
-    let synced = synced.map(|at| format!("  synced {} ago", print::ago(Some(at)))).unwrap_or_default();
+    let synced = synced.map(|at| format!("  synced {}", print::ago(Some(at)))).unwrap_or_default();
     format!("{project}{}  {state}{disk}{synced}", one.name)
 }
 
@@ -280,7 +281,8 @@ mod tests {
         root.snapshots = vec![snapshot("s1", vec![inner, kin("c")]), snapshot("s2", vec![])];
         root.branches = vec![kin("d")];
         let drawn = draw(&root).join("\n");
-        let expected = "a  gone\n├─ @s1  1.0K\n│  ├─ b  gone\n│  │  └─ @s3  1.0K\n│  └─ c  gone\n├─ @s2  1.0K\n└─ d  gone";
+        let expected =
+            "a  gone\n├─ @s1  1.0K\n│  ├─ b  gone\n│  │  └─ @s3  1.0K\n│  └─ c  gone\n├─ @s2  1.0K\n└─ d  gone";
         assert_eq!(drawn, expected);
     }
 

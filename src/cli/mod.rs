@@ -30,6 +30,7 @@ mod firewall;
 mod images;
 mod man;
 mod network;
+mod pick;
 mod print;
 mod progress;
 mod projects;
@@ -149,6 +150,9 @@ enum Command {
     /// Parent of one container's init; started by the node
     #[command(hide = true)]
     Shim(doors::ShimOptions),
+    /// Copy files between trees; started by the node
+    #[command(hide = true)]
+    Carry,
     /// Write manual pages
     #[command(hide = true)]
     Man(man::Args),
@@ -194,6 +198,7 @@ fn run(cli: Cli) -> Outcome {
     match command {
         Command::Node(options) => return doors::node(*options),
         Command::Shim(options) => return Ok(doors::shim(&options.spec)),
+        Command::Carry => return Ok(doors::carry()),
         Command::Screenshot(options) => return doors::screenshot(&context, options),
         Command::Completions { shell } => return completions(shell),
         Command::Explain(command) => return explain::run(&context, &command),
@@ -230,6 +235,7 @@ fn run(cli: Cli) -> Outcome {
             | Command::Man(_)
             | Command::Node(_)
             | Command::Shim(_)
+            | Command::Carry
             | Command::Screenshot(_) => Ok(ExitCode::SUCCESS),
         }
     })
@@ -272,6 +278,9 @@ mod tests {
             "cowl containers sync x --yes",
             "cowl containers tree --project demo --json",
             "cowl snapshots branch gold trial -c x",
+            "cowl snapshots restore-files x gold /etc/hosts /srv --to other:/tmp/old --overwrite replace",
+            "cowl snapshots restore-files gold /etc/hosts -c x --dry-run",
+            "cowl snapshots download gold /etc/hosts -c x -o hosts",
             "cowl shell x -- ls -l",
             "cowl containers set x --memory 512M --cpu 1.5 --sleep-after 10m --sleep-mode freeze --ksm=true",
             "cowl containers set x --unset memory --unset all",

@@ -8,7 +8,7 @@ use super::branch;
 use super::context::{Context, InContainer, Which};
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
-use super::resolve;
+use super::{pick, resolve};
 use crate::api::Snapshot;
 use crate::api::snapshot::CreateSnapshot;
 
@@ -44,6 +44,10 @@ pub(super) enum Command {
         #[arg(long, conflicts_with = "to")]
         remove: bool,
     },
+    /// Copy files or directories out of a snapshot, back to where they were or elsewhere
+    RestoreFiles(pick::RestoreArgs),
+    /// Write a file of a snapshot to stdout, or to -o FILE
+    Download(pick::DownloadArgs),
     /// Make a container from a snapshot in one go
     Branch {
         /// The snapshot's name or alias
@@ -110,6 +114,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let gone = json!({ "container_id": container.id, "name": snapshot, "deleted": true });
             context.show(&gone, |_| print::line(&format!("deleted {snapshot}")))?;
         }
+        Command::RestoreFiles(args) => return pick::restore(context, args).await,
+        Command::Download(args) => return pick::download(context, args).await,
         Command::Branch { snapshot, container, options } => {
             return branch::branch_of(context, container.name(None)?, Some(&snapshot), options).await;
         }

@@ -27,7 +27,7 @@ mod error;
 pub use error::{Error, Result};
 pub use events::EventStream;
 pub use execute::{ExecuteIn, Output, Running};
-pub use files::Upload;
+pub use files::{Download, Upload};
 pub use kit::Kit;
 pub use terminal::{FromTerminal, TerminalInput, TerminalOutput, TerminalQuery};
 pub use transport::{Client, Stream};

@@ -190,9 +190,13 @@ impl Driver {
     pub(super) async fn sync(&mut self, row: ContainerRow) -> Result<Done, ApiError> {
         let id = self.id;
         let Some(source) = row.source_container_id else {
-            return Err(ApiError::new(400, format!("container {} is no copy, so there is nothing to sync with", row.name)));
+            return Err(ApiError::new(
+                400,
+                format!("container {} is no copy, so there is nothing to sync with", row.name),
+            ));
         };
-        let (descent, found) = self.node.db(move |store| Ok((store.descent(&id)?, store.container(&source).ok()))).await?;
+        let (descent, found) =
+            self.node.db(move |store| Ok((store.descent(&id)?, store.container(&source).ok()))).await?;
         let Some(found) = found else {
             let name = descent.map_or_else(|| source.to_string(), |d| d.origin.source_name);
             return Err(ApiError::new(404, format!("{name}, which {} was copied from, is gone", row.name)));

@@ -155,6 +155,7 @@ impl Driver {
             Wish::Limit => self.limit(&row).await,
             Wish::Copy => self.copy(row).await,
             Wish::Sync => self.sync(row).await,
+            Wish::Carry(carry) => self.carry(row, Arc::clone(carry)).await,
         }
     }
 

@@ -36,7 +36,11 @@
 //! it is resumed or its client leaves. `asleep` is running as far as visitors can tell: halted or frozen
 //! (`settings.sleep.mode`), woken by whoever asks ([`super::sleep`]).
 
+use std::sync::Arc;
+
+use super::carry::Carry;
 use crate::api::container::{ContainerState, Operation};
+use crate::api::files::Restored;
 use crate::api::{ApiError, ContainerId, Snapshot};
 
 /// What may be asked of a container's driver.
@@ -75,6 +79,8 @@ pub enum Wish {
     Copy,
     /// Put its disk to the present state of the container it was copied from.
     Sync,
+    /// Copy files into it.
+    Carry(Arc<Carry>),
 }
 
 /// What a driver answers.
@@ -93,6 +99,8 @@ pub enum Done {
         /// Name of the snapshot of the state before.
         safety: String,
     },
+    /// What came of a copy of files.
+    Carried(Restored),
     /// The copy has its source's present state.
     Synced {
         /// Whose.
@@ -135,7 +143,7 @@ pub fn admit(state: ContainerState, wish: &Wish) -> Verdict {
         (S::Running, Wish::Doze | Wish::SleepOn) | (S::Asleep, Wish::Wake(_)) => Go,
         (_, Wish::Doze | Wish::SleepOn | Wish::Wake(_)) => Already,
         (_, Wish::Snapshot { .. } | Wish::DeleteSnapshot(_) | Wish::Restore(_) | Wish::Limit) => Go,
-        (_, Wish::Sync) => Go,
+        (_, Wish::Sync | Wish::Carry(_)) => Go,
         (_, Wish::Operate(operation)) => operate(state, *operation),
     }
 }

@@ -28,17 +28,20 @@ impl Known {
         for row in self.rows {
             order.push(row.id);
             let disk = self.disks.get(&row.id).copied();
-            kin.insert(row.id, Kin {
-                id: row.id,
-                name: row.name,
-                project_id: Some(row.project_id),
-                project_alias: Some(row.project_alias),
-                status: Some(row.state),
-                disk,
-                origin: None,
-                snapshots: Vec::new(),
-                branches: Vec::new(),
-            });
+            kin.insert(
+                row.id,
+                Kin {
+                    id: row.id,
+                    name: row.name,
+                    project_id: Some(row.project_id),
+                    project_alias: Some(row.project_alias),
+                    status: Some(row.state),
+                    disk,
+                    origin: None,
+                    snapshots: Vec::new(),
+                    branches: Vec::new(),
+                },
+            );
         }
         let gone = |id: ContainerId, name: String| Kin {
             id,

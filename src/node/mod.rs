@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod bus;
+pub mod carry;
 pub mod clock;
 mod context;
 pub mod copy;
@@ -11,8 +12,8 @@ pub mod firewall;
 pub mod fleet;
 pub mod images;
 pub mod lifecycle;
-pub mod lineage;
 pub mod limits;
+pub mod lineage;
 pub mod machine;
 pub mod network;
 mod observe;

@@ -90,7 +90,7 @@ fn become_init(channel: &Channel, spec: &ShimSpec) -> Result<()> {
 }
 
 /// Becomes uid and gid 0 of the user namespace, without other groups.
-pub(super) fn become_root() -> Result<()> {
+pub(in crate::engine) fn become_root() -> Result<()> {
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     setgroups(&[]).context(|| "drop groups".into())?;
     setresgid(gid, gid, gid).context(|| "become group 0".into())?;

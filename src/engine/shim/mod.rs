@@ -30,6 +30,7 @@ mod sandbox;
 mod serve;
 mod stage;
 
+pub(super) use init::become_root;
 use std::io::Write;
 use std::path::Path;
 

@@ -15,6 +15,7 @@
 //! | [`backing`] | what the pool lies on: a loop file or the host's btrfs |
 //! | [`disks`] | containers' disks, snapshots, restore |
 //! | `copies`, `identity` | disks from other containers' disks, and whose a disk is |
+//! | [`carry`] | single files out of one tree into another |
 //! | [`image`] | images and the templates made from them |
 //! | [`build`] | a new image from Debian's packages |
 //! | [`transfer`] | an image as one file |
@@ -26,6 +27,7 @@
 
 pub mod backing;
 pub mod build;
+pub mod carry;
 mod command;
 mod copies;
 pub mod disks;

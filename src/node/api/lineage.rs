@@ -91,9 +91,14 @@ async fn copy(State(node): State<NodeState>, Params(id): Params<String>, body: B
     let target = asked.target_project_id.as_deref();
     let target = target.ok_or_else(|| FieldError::new("/target_project_id", "is required: the id of a project"))?;
     let project = project(&node, target).await?;
-    if asked.target_server_id.as_deref().is_some_and(|s| s != node.place.server_id.as_str() && s != node.place.server_name)
+    if asked
+        .target_server_id
+        .as_deref()
+        .is_some_and(|s| s != node.place.server_id.as_str() && s != node.place.server_name)
     {
-        return Err(ApiError::new(422, "target_server_id: containers are copied within this box only; leave it out").into());
+        return Err(
+            ApiError::new(422, "target_server_id: containers are copied within this box only; leave it out").into()
+        );
     }
     if asked.kvm.is_some() && asked.dev_kvm.is_some() && asked.kvm != asked.dev_kvm {
         return Err(FieldError::new("/dev_kvm", "must agree with kvm").into());
@@ -158,7 +163,8 @@ async fn sync(State(node): State<NodeState>, Params(id): Params<String>) -> Repl
     match node.ask(&id, Wish::Sync).await? {
         Done::Synced { source, safety, state } => {
             let message = format!("{} has its source's present state; restore {safety} to undo this", row.name);
-            let synced = Synced { container_id: id, source_container_id: source, status: state, safety_snapshot: safety };
+            let synced =
+                Synced { container_id: id, source_container_id: source, status: state, safety_snapshot: safety };
             ok(message, synced)
         }
         other => Err(Failure(ApiError::internal(format!("unexpected answer {other:?}")))),
@@ -169,7 +175,8 @@ async fn forest(node: &NodeState) -> Result<Vec<Kin>, Failure> {
     let (rows, descents, snapshots) =
         node.db(|store| Ok((store.all_containers()?, store.descents()?, store.all_snapshots()?))).await?;
     let ids: Vec<ContainerId> = rows.iter().map(|row| row.id).collect();
-    let disks = node.engine(move |m| Ok(ids.iter().filter_map(|id| Some((*id, m.disk_use(id)?.used))).collect())).await?;
+    let disks =
+        node.engine(move |m| Ok(ids.iter().filter_map(|id| Some((*id, m.disk_use(id)?.used))).collect())).await?;
     Ok(Known { rows, descents, snapshots, disks }.forest())
 }
 

@@ -17,6 +17,7 @@ mod network;
 mod operations;
 mod projects;
 mod reply;
+mod restore_files;
 mod servers;
 mod shares;
 mod snapshots;
@@ -54,6 +55,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(network::router())
         .merge(snapshots::router())
         .merge(files::router())
+        .merge(restore_files::router())
         .merge(status::router())
         .merge(images::router())
         .merge(servers::router())

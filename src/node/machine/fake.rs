@@ -440,6 +440,25 @@ impl Machine for Fake {
         self.step("own", id).map(drop)
     }
 
+    fn carry(
+        &self,
+        id: &ContainerId,
+        carry: &crate::node::carry::Carry,
+        _cancelled: &dyn Fn() -> bool,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<crate::api::files::Restored> {
+        let content = self.content(&carry.from);
+        let mut world = self.step("carry", id)?;
+        let content = content?;
+        progress(1, content.len() as u64);
+        let disk = world.disks.get_mut(id).ok_or_else(|| missing("disk"))?;
+        if !carry.dry_run {
+            *disk = content.clone();
+        }
+        let bytes = content.len() as u64;
+        Ok(crate::api::files::Restored { copied: 1, bytes, dry_run: carry.dry_run, ..Default::default() })
+    }
+
     fn sync_disk(&self, id: &ContainerId, source: &ContainerId, safety: &str) -> Result<()> {
         let content = self.content(&Tree::Disk(*source));
         let mut world = self.step("sync_disk", id)?;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::api::files::{Listing, Stat};
+use crate::api::files::{Listing, Restored, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
 use crate::api::{ContainerId, Settings};
@@ -32,6 +32,7 @@ use crate::engine::shares::Share;
 use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
+use crate::node::carry::Carry;
 
 /// What a container needs to start, beside its disk.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,5 +118,13 @@ pub trait Machine: Send + Sync + 'static {
     fn copy_snapshot(&self, source: &ContainerId, id: &ContainerId, name: &str) -> Result<()>;
     /// Makes a disk that came from another container its container's own.
     fn own(&self, id: &ContainerId) -> Result<()>;
+    /// Copies files into a container, running or not; `progress` hears of files and bytes.
+    fn carry(
+        &self,
+        id: &ContainerId,
+        carry: &Carry,
+        cancelled: &dyn Fn() -> bool,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Restored>;
     fn sync_disk(&self, id: &ContainerId, source: &ContainerId, safety: &str) -> Result<()>;
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::watch;
 use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
-use crate::api::files::{Listing, Stat};
+use crate::api::files::{Listing, Restored, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
 use crate::engine::cgroup::Cgroups;
@@ -24,8 +24,10 @@ use crate::engine::ramdisk;
 use crate::engine::shares::{self, Share};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{Interfaces, Meter, Usage};
+use crate::engine::storage::carry::{self, Source, Target};
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
 use crate::engine::{self, Config, Result, limits};
+use crate::node::carry::Carry;
 
 /// The engine with its configuration and its open pool.
 #[derive(Debug)]
@@ -263,6 +265,31 @@ impl Machine for Real {
     fn own(&self, id: &ContainerId) -> Result<()> {
         fault::step("own");
         self.pool.own(id)
+    }
+
+    fn carry(
+        &self,
+        id: &ContainerId,
+        carry: &Carry,
+        cancelled: &dyn Fn() -> bool,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Restored> {
+        fault::step("carry");
+        let tree = |disk: PathBuf| Ok(Source { lower_usr: self.pool.lower_usr(&disk)?, disk });
+        let target = match self.status(id) {
+            Some(status) => Target::Running { id: *id, tag: self.config.tag(), init_pid: status.init_pid },
+            None => Target::Disk(tree(self.pool.disk(id))?),
+        };
+        let spec = carry::Spec {
+            source: tree(self.path(&carry.from))?,
+            target,
+            moves: carry.moves.clone(),
+            overwrite: carry.overwrite,
+            dry_run: carry.dry_run,
+        };
+        let done = carry::run(&self.config.cowl_exe, &spec, cancelled, progress);
+        fault::step("hear that files were copied");
+        done
     }
 
     fn sync_disk(&self, id: &ContainerId, source: &ContainerId, safety: &str) -> Result<()> {

@@ -72,7 +72,12 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` without that project, `Conflict` when it is full or a name or key is taken.
-    pub fn copy_container(&self, project: &ProjectId, new: &NewContainer, copy: &NewCopy) -> Result<(ContainerRow, Event)> {
+    pub fn copy_container(
+        &self,
+        project: &ProjectId,
+        new: &NewContainer,
+        copy: &NewCopy,
+    ) -> Result<(ContainerRow, Event)> {
         let (id, now, source) = (ContainerId::generate(), clock::now(), &copy.source);
         let (snapshot, taken_at) = match &copy.snapshot {
             Some((name, at)) => (Some(name.clone()), at.clone()),
@@ -183,9 +188,10 @@ impl Store {
     /// When the database cannot be written.
     pub fn finish_snapshot_copies(&self, id: &ContainerId) -> Result<()> {
         self.write(|tx| {
-            tx.execute("UPDATE snapshots SET state = 'ready' WHERE container_id = ?1 AND state = 'creating'", [
-                id.as_str()
-            ])?;
+            tx.execute(
+                "UPDATE snapshots SET state = 'ready' WHERE container_id = ?1 AND state = 'creating'",
+                [id.as_str()],
+            )?;
             Ok(())
         })
     }
