@@ -87,3 +87,54 @@ pub struct Stat {
     /// Where it points.
     pub symlink_target: Option<String>,
 }
+
+/// What to do when something is where a file is to be copied to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overwrite {
+    /// Copy nothing at all, and tell what is in the way.
+    #[default]
+    Fail,
+    /// Leave what is there.
+    Skip,
+    /// Put the copy in its place; a directory never gives way to a file.
+    Replace,
+}
+
+/// Body of `POST …/files/restore` of a snapshot, or of a container that does not run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestoreFiles {
+    /// Absolute paths of files and directories, 1 to 1,000.
+    pub paths: Vec<String>,
+    /// Id of the container that gets them; the one they are from when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_container: Option<String>,
+    /// The directory they get into; each goes where it was when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// What to do with what is in the way.
+    pub overwrite: Overwrite,
+    /// Only tell what would be copied, and what is in the way.
+    pub dry_run: bool,
+}
+
+/// `data` of a copy of files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// Files, directories and links that were made, or would be.
+    pub copied: u64,
+    /// Bytes of the files among them.
+    pub bytes: u64,
+    /// How many of them took the place of others.
+    #[serde(default)]
+    pub replaced: u64,
+    /// What was left out; at most 1,000 are told.
+    pub skipped: Vec<String>,
+    /// What is in the way; at most 1,000 are told. Nothing was copied then.
+    #[serde(default)]
+    pub conflicts: Vec<String>,
+    /// Whether this only says what would be.
+    #[serde(default)]
+    pub dry_run: bool,
+}

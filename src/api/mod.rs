@@ -10,6 +10,7 @@ pub mod event;
 pub mod files;
 pub mod firewall;
 pub mod ids;
+pub mod lineage;
 pub mod memory;
 pub mod names;
 pub mod network;

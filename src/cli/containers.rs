@@ -10,7 +10,7 @@ use super::create;
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use super::resolve;
-use super::{pool, settings, usage, wait};
+use super::{branch, pool, settings, usage, wait};
 use crate::api::Container;
 use crate::api::container::{Operation, StatusLog, UpdateContainer};
 
@@ -71,6 +71,14 @@ pub(super) enum Command {
     /// Delete a container with its snapshots
     #[command(visible_alias = "rm")]
     Delete(Which),
+    /// Make a container from another one as it is, or was, with its snapshots
+    Copy(branch::CopyArgs),
+    /// Make a container from another one in one go, to try something out
+    Branch(branch::BranchArgs),
+    /// Put a copy to its source's present state; its own is kept as a snapshot
+    Sync(Which),
+    /// Draw which containers were made from which, and their snapshots
+    Tree(branch::TreeArgs),
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
@@ -96,6 +104,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Sleep(which) => operate(context, &which, Operation::Sleep).await,
         Command::Logs(which) => logs(context, &which).await,
         Command::Delete(which) => delete(context, &which).await,
+        Command::Copy(args) => branch::copy(context, args).await,
+        Command::Branch(args) => branch::branch(context, args).await,
+        Command::Sync(which) => branch::sync(context, &which).await,
+        Command::Tree(args) => branch::tree(context, args).await,
     }
 }
 

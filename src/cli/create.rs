@@ -58,7 +58,7 @@ pub(super) struct Args {
     settings: settings::Given,
 }
 
-fn key_value(word: &str) -> Result<(String, String), String> {
+pub(super) fn key_value(word: &str) -> Result<(String, String), String> {
     let (key, value) = word.split_once('=').ok_or("expected KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }

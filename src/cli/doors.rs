@@ -89,6 +89,14 @@ pub(super) fn shim(spec: &Path) -> ExitCode {
     }
 }
 
+/// Copies files from one tree into another.
+pub(super) fn carry() -> ExitCode {
+    match engine::storage::carry::main() {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
 /// Opens the full-screen view.
 pub(super) fn cockpit(context: &Context, options: CockpitOptions) -> Outcome {
     context::runtime()?.block_on(tui::run(options.of(context))).map_err(not_shown)?;

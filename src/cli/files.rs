@@ -12,7 +12,7 @@ use super::print::{self, Table};
 use super::terminal::running;
 use crate::api::Service;
 use crate::api::files::{Listing, PathType, Stat};
-use crate::client::{Kit, Upload};
+use crate::client::{Download, Kit, Upload};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -102,7 +102,11 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 }
 
 async fn get(files: &Kit, path: &str, output: Option<&Path>) -> Result<(), Fail> {
-    let mut download = files.file(path).await?;
+    save(files.file(path).await?, output).await
+}
+
+/// Writes what is downloaded to stdout, or to a file, whole or not at all.
+pub(super) async fn save(mut download: Download, output: Option<&Path>) -> Result<(), Fail> {
     let Some(target) = output else {
         let mut out = std::io::stdout().lock();
         while let Some(piece) = download.next().await? {

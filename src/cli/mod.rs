@@ -13,6 +13,7 @@
 //! `exec` and `shell ID -- COMMAND` pass on the exit code of what ran.
 
 mod bench;
+mod branch;
 mod ca;
 mod clean;
 mod containers;
@@ -31,6 +32,7 @@ mod images;
 mod man;
 mod memory;
 mod network;
+mod pick;
 mod pool;
 mod print;
 mod progress;
@@ -159,6 +161,9 @@ enum Command {
     /// Parent of one container's init; started by the node
     #[command(hide = true)]
     Shim(doors::ShimOptions),
+    /// Copy files between trees; started by the node
+    #[command(hide = true)]
+    Carry,
     /// Write manual pages
     #[command(hide = true)]
     Man(man::Args),
@@ -204,6 +209,7 @@ fn run(cli: Cli) -> Outcome {
     match command {
         Command::Node(options) => return doors::node(*options),
         Command::Shim(options) => return Ok(doors::shim(&options.spec)),
+        Command::Carry => return Ok(doors::carry()),
         Command::Screenshot(options) => return doors::screenshot(&context, options),
         Command::Completions { shell } => return completions(shell),
         Command::Explain(command) => return explain::run(&context, &command),
@@ -243,6 +249,7 @@ fn run(cli: Cli) -> Outcome {
             | Command::Man(_)
             | Command::Node(_)
             | Command::Shim(_)
+            | Command::Carry
             | Command::Screenshot(_) => Ok(ExitCode::SUCCESS),
         }
     })
@@ -280,6 +287,14 @@ mod tests {
             "cowl snapshots restore a -c x",
             "cowl snapshots restore x a",
             "cowl containers delete x --yes --json",
+            "cowl containers branch x@gold trial --env A=1 --no-wait",
+            "cowl containers copy demo/x y --project other --copy-firewall-rules",
+            "cowl containers sync x --yes",
+            "cowl containers tree --project demo --json",
+            "cowl snapshots branch gold trial -c x",
+            "cowl snapshots restore-files x gold /etc/hosts /srv --to other:/tmp/old --overwrite replace",
+            "cowl snapshots restore-files gold /etc/hosts -c x --dry-run",
+            "cowl snapshots download gold /etc/hosts -c x -o hosts",
             "cowl shell x -- ls -l",
             "cowl containers set x --memory 512M --cpu 1.5 --sleep-after 10m --sleep-mode freeze --ksm=true",
             "cowl containers set x --unset memory --unset all",

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::branch;
 use super::context::{Context, InContainer, Which};
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
-use super::resolve;
+use super::{pick, resolve};
 use crate::api::Snapshot;
 use crate::api::snapshot::CreateSnapshot;
 
@@ -42,6 +43,19 @@ pub(super) enum Command {
         /// Take it away
         #[arg(long, conflicts_with = "to")]
         remove: bool,
+    },
+    /// Copy files or directories out of a snapshot, back to where they were or elsewhere
+    RestoreFiles(pick::RestoreArgs),
+    /// Write a file of a snapshot to stdout, or to -o FILE
+    Download(pick::DownloadArgs),
+    /// Make a container from a snapshot in one go
+    Branch {
+        /// The snapshot's name or alias
+        snapshot: String,
+        #[command(flatten)]
+        container: InContainer,
+        #[command(flatten)]
+        options: branch::BranchOptions,
     },
 }
 
@@ -99,6 +113,11 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             client.delete_snapshot(&container.id, snapshot).await?;
             let gone = json!({ "container_id": container.id, "name": snapshot, "deleted": true });
             context.show(&gone, |_| print::line(&format!("deleted {snapshot}")))?;
+        }
+        Command::RestoreFiles(args) => return pick::restore(context, args).await,
+        Command::Download(args) => return pick::download(context, args).await,
+        Command::Branch { snapshot, container, options } => {
+            return branch::branch_of(context, container.name(None)?, Some(&snapshot), options).await;
         }
         Command::Alias { named, to, remove: _ } => {
             let (container, snapshot) = named.names()?;

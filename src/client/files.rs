@@ -46,6 +46,10 @@ pub struct Download {
 }
 
 impl Download {
+    pub(super) fn new(body: Incoming, size: Option<u64>) -> Self {
+        Self { body, size }
+    }
+
     /// The next piece; `None` at the end.
     ///
     /// # Errors

@@ -153,6 +153,9 @@ impl Driver {
             Wish::DeleteSnapshot(name) => self.delete_snapshot(name.clone()).await,
             Wish::Restore(name) => self.restore(row, name.clone()).await,
             Wish::Limit => self.limit(&row).await,
+            Wish::Copy => self.copy(row).await,
+            Wish::Sync => self.sync(row).await,
+            Wish::Carry(carry) => self.carry(row, Arc::clone(carry)).await,
         }
     }
 
@@ -182,7 +185,7 @@ impl Driver {
     }
 
     /// Ends an operation as failed; nothing of the container runs then.
-    async fn fail(&self, by: &'static str, error: ApiError) -> ApiError {
+    pub(super) async fn fail(&self, by: &'static str, error: ApiError) -> ApiError {
         let reason = Some(error.message.clone());
         let t = Transition { reason, ends_operation: true, ..Transition::to(ContainerState::Failed, by) };
         if let Err(second) = self.go(t).await {
@@ -264,12 +267,18 @@ impl Driver {
         self.boot(by).await
     }
 
-    async fn boot(&mut self, by: &'static str) -> Result<Done, ApiError> {
+    pub(super) async fn boot(&mut self, by: &'static str) -> Result<Done, ApiError> {
         // It may have been changed while creation waited for its image.
         let row = self.row().await?;
         let boot = self.boot_parts(&row);
-        let id = self.id;
-        let status = match self.node.engine(move |m| m.start(&boot)).await {
+        let (id, copied) = (self.id, row.source_container_id.is_some());
+        let started = self.node.engine(move |m| {
+            if copied {
+                m.own(&id)?;
+            }
+            m.start(&boot)
+        });
+        let status = match started.await {
             Ok(status) => status,
             Err(error) => return Err(self.fail(by, failure(error)).await),
         };

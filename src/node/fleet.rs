@@ -140,7 +140,8 @@ impl Live {
         self.changed.notify_waiters();
     }
 
-    fn is_condemned(&self) -> bool {
+    /// Whether it is about to be deleted.
+    pub(super) fn is_condemned(&self) -> bool {
         self.condemned.load(Ordering::SeqCst)
     }
 }

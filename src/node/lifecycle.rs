@@ -20,6 +20,9 @@
 //!  running ── sleep, or nobody used it for a while ──► asleep ── start, a request, a cron entry ──► running
 //!                                                        └── stop, force-stop ──► stopped
 //!
+//!  copy, branch ──► copying ──► running, or stopped where that was asked for
+//!  sync of a copy: as a restore
+//!
 //!  delete is allowed everywhere:  any ──► deleting ──► (no row)
 //! ```
 //!
@@ -33,8 +36,12 @@
 //! it is resumed or its client leaves. `asleep` is running as far as visitors can tell: halted or frozen
 //! (`settings.sleep.mode`), woken by whoever asks ([`super::sleep`]).
 
+use std::sync::Arc;
+
+use super::carry::Carry;
 use crate::api::container::{ContainerState, Operation};
-use crate::api::{ApiError, Snapshot};
+use crate::api::files::Restored;
+use crate::api::{ApiError, ContainerId, Snapshot};
 
 /// What may be asked of a container's driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +75,12 @@ pub enum Wish {
     Restore(String),
     /// Make the limits of its settings hold, which may have changed.
     Limit,
+    /// Make its disk from another container's and start it; the first request of a copy's life.
+    Copy,
+    /// Put its disk to the present state of the container it was copied from.
+    Sync,
+    /// Copy files into it.
+    Carry(Arc<Carry>),
 }
 
 /// What a driver answers.
@@ -85,6 +98,17 @@ pub enum Done {
         snapshot: Snapshot,
         /// Name of the snapshot of the state before.
         safety: String,
+    },
+    /// What came of a copy of files.
+    Carried(Restored),
+    /// The copy has its source's present state.
+    Synced {
+        /// Whose.
+        source: ContainerId,
+        /// Name of the snapshot of the state before.
+        safety: String,
+        /// The copy's state now.
+        state: ContainerState,
     },
 }
 
@@ -107,11 +131,11 @@ pub fn admit(state: ContainerState, wish: &Wish) -> Verdict {
         (S::Deleting | S::Deleted, Wish::Delete) => Go,
         (S::Deleting | S::Deleted, _) => Refuse("it is going away"),
         (_, Wish::Delete) => Go,
-        (S::Creating | S::Copying, Wish::Create) => Go,
+        (S::Creating, Wish::Create) | (S::Copying, Wish::Copy) => Go,
         // Its start will set them.
         (S::Creating | S::Copying, Wish::Limit) => Already,
         (S::Creating | S::Copying, _) => Refuse("wait until it runs"),
-        (_, Wish::Create) => Already,
+        (_, Wish::Create | Wish::Copy) => Already,
         (S::Stopped, Wish::Boot) => Go,
         (_, Wish::Boot) => Already,
         (S::Running | S::Paused | S::Asleep, Wish::Halt) => Go,
@@ -119,6 +143,7 @@ pub fn admit(state: ContainerState, wish: &Wish) -> Verdict {
         (S::Running, Wish::Doze | Wish::SleepOn) | (S::Asleep, Wish::Wake(_)) => Go,
         (_, Wish::Doze | Wish::SleepOn | Wish::Wake(_)) => Already,
         (_, Wish::Snapshot { .. } | Wish::DeleteSnapshot(_) | Wish::Restore(_) | Wish::Limit) => Go,
+        (_, Wish::Sync | Wish::Carry(_)) => Go,
         (_, Wish::Operate(operation)) => operate(state, *operation),
     }
 }

@@ -15,6 +15,8 @@
 //! | stop under way | no | `stopped`; by the node's own end, as if nothing had been under way |
 //! | restart under way | no | finished |
 //! | restore under way | no | kept when the disks were swapped, else as before; then started if it ran |
+//! | copy under way | no | done again from its first step |
+//! | sync under way | no | as a restore |
 //! | nothing | yes | the unknown container's shim is stopped |
 //!
 //! [`plan`] decides for one container and is pure; [`reconcile`] gathers the facts and acts.
@@ -70,6 +72,8 @@ pub enum Then {
     Create,
     /// Go on deleting it.
     Delete,
+    /// Go on copying it.
+    Copy,
     /// Go on with a halt, before anything is heard of its init.
     Halt(Wish),
 }
@@ -110,6 +114,9 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     if kind == Some(Kind::Create) || row.state == S::Creating {
         return Plan { then: Then::Create, ..rest(S::Creating) };
     }
+    if kind == Some(Kind::Copy) || row.state == S::Copying {
+        return Plan { then: Then::Copy, ..rest(S::Copying) };
+    }
     if row.image_id.is_some() && !facts.has_disk {
         let reason = Some("its disk is not in the pool any more".to_owned());
         return Plan { reason, ..rest(S::Failed) };
@@ -117,7 +124,7 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     let ran = matches!(row.state, S::Running | S::Paused | S::Asleep);
     match (kind, facts.operation) {
         (Some(Kind::Restart), _) => return Plan { then: Then::Boot, ..rest(S::Stopped) },
-        (Some(Kind::Restore), Some(operation)) => {
+        (Some(Kind::Restore | Kind::Sync), Some(operation)) => {
             let boots = operation.args["was_running"] == true;
             let then = if boots { Then::Boot } else { Then::Rest };
             let stays = matches!(row.state, S::Failed | S::Asleep) && !boots;
@@ -152,10 +159,10 @@ fn halting(row: &ContainerRow, operation: &Operation) -> Option<Wish> {
         Kind::Stop if node_ended(operation) && !(row.wanted && row.autostart) => Wish::Halt,
         Kind::Stop if !node_ended(operation) => Wish::Operate(container::Operation::Stop),
         // Its disk was not swapped yet: it runs, or sleeps, as before.
-        Kind::Restore if !ran => Wish::SleepOn,
-        Kind::Stop | Kind::Restart | Kind::Restore => Wish::Operate(container::Operation::Restart),
+        Kind::Restore | Kind::Sync if !ran => Wish::SleepOn,
+        Kind::Stop | Kind::Restart | Kind::Restore | Kind::Sync => Wish::Operate(container::Operation::Restart),
         Kind::Sleep => Wish::SleepOn,
-        Kind::Create | Kind::Start | Kind::Delete => return None,
+        Kind::Create | Kind::Start | Kind::Delete | Kind::Copy => return None,
     })
 }
 
@@ -206,7 +213,7 @@ async fn settle(node: &Arc<Node>, facts: Facts<'_>, work: &mut Work) -> Result<(
         wanted: plan.wanted,
         started_at_ms: facts.shim.map(|s| s.started_at_ms),
         // A creation, a deletion or a halt goes on; its journal entry is overwritten or ended by its driver.
-        ends_operation: !matches!(plan.then, Then::Create | Then::Delete | Then::Halt(_)),
+        ends_operation: !matches!(plan.then, Then::Create | Then::Delete | Then::Halt(_) | Then::Copy),
         ..Transition::to(plan.state, "node")
     };
     let event = node.db(move |store| store.transition(&id, &transition)).await?;
@@ -232,6 +239,7 @@ async fn settle(node: &Arc<Node>, facts: Facts<'_>, work: &mut Work) -> Result<(
         Then::Boot => work.boot.push(id),
         Then::Create => node.enqueue(&id, Wish::Create, None)?,
         Then::Delete => node.enqueue(&id, Wish::Delete, None)?,
+        Then::Copy => node.enqueue(&id, Wish::Copy, None)?,
     }
     Ok(())
 }
@@ -254,8 +262,8 @@ fn renew(node: &Arc<Node>, row: &ContainerRow, rebooted: bool) -> Result<(), Api
 
 /// Notes swaps of disks that happened before a crash. The safety snapshot tells.
 async fn finish_restores(node: &Arc<Node>, operations: &[Operation]) -> Result<(), ApiError> {
-    for operation in operations.iter().filter(|o| o.kind == Kind::Restore) {
-        let id = operation.container;
+    for operation in operations.iter().filter(|o| matches!(o.kind, Kind::Restore | Kind::Sync)) {
+        let (id, kind) = (operation.container, operation.kind);
         let word = |key: &str| operation.args[key].as_str().unwrap_or_default().to_owned();
         let (name, safety) = (word("name"), word("safety"));
         let present = node.engine(move |m| m.snapshots(&id)).await.map_err(failure)?;
@@ -265,7 +273,7 @@ async fn finish_restores(node: &Arc<Node>, operations: &[Operation]) -> Result<(
         let noted = node
             .db(move |store| {
                 store.finish_snapshot(&id, &safety)?;
-                store.mark_restored(&id, &name)
+                if kind == Kind::Sync { store.mark_synced(&id) } else { store.mark_restored(&id, &name).map(drop) }
             })
             .await;
         if let Err(error) = noted {

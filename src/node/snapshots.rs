@@ -130,7 +130,7 @@ impl Driver {
         Ok(Done::Restored { snapshot, safety: safety.to_owned() })
     }
 
-    async fn forget(&self, name: &str) -> Result<(), ApiError> {
+    pub(super) async fn forget(&self, name: &str) -> Result<(), ApiError> {
         let (id, name) = (self.id, name.to_owned());
         self.node.db(move |store| store.forget_snapshot(&id, &name, false)).await?;
         Ok(())

@@ -19,6 +19,9 @@ stories![
     killed_at_every_step_of_stop,
     killed_at_every_step_of_delete,
     killed_at_every_step_of_restore,
+    killed_at_every_step_of_copy,
+    killed_at_every_step_of_sync,
+    killed_at_every_step_of_restore_files,
     killed_again_and_again_under_load,
     a_power_cut_loses_nothing_that_was_answered,
 ];
@@ -201,6 +204,94 @@ fn killed_at_every_step_of_restore() {
         }
     }
     panic!("a restore never gets through");
+}
+
+fn killed_at_every_step_of_copy() {
+    let doomed = Doomed::new("steps-copy");
+    let node = &doomed.node;
+    let c = node.container("steps");
+    c.says("echo kept > /root/kept; sync");
+    c.cowl(&["snapshots", "create", "--alias", "one"]).ok();
+    for n in 0..STEPS_MAX {
+        let name = format!("copy-{n}");
+        let find = || {
+            let ran = node.cowl(&["--json", "containers", "list"]);
+            let all = (ran.code == 0).then(|| ran.json())?;
+            all.as_array().unwrap().iter().find(|c| c["name"] == name).cloned()
+        };
+        // The same steps as a branch's, and its snapshots.
+        let words = ["--json", "containers", "copy", &c.id, &name, "--no-wait"];
+        let crashed = doomed.run(n, &words, || find().is_some_and(|c| c["status"] == "running"));
+        let before = crashed.as_ref().map_or("no crash", |(_, before)| before.as_str());
+        match find() {
+            Some(found) => {
+                let copy = Container::from_json(node, &found);
+                settles(&copy, &["running"], before);
+                assert_eq!(copy.says("cat /root/kept; cat /etc/hostname; hostname"), format!("kept\n{name}\n{name}"));
+                assert_ne!(copy.says("cat /etc/machine-id"), c.says("cat /etc/machine-id"), "{before}");
+                let snapshots = node.json(&["snapshots", "list", &copy.id]);
+                assert_eq!(snapshots[0]["alias"], "one", "{before}: {snapshots}");
+            }
+            None => assert!(crashed.as_ref().is_some_and(|(ran, _)| ran.code != 0), "{before}: answered, but lost"),
+        }
+        assert_eq!(c.says("cat /root/kept"), "kept");
+        if crashed.is_none() {
+            assert!(n > 7, "a copy of {n} steps?");
+            return;
+        }
+    }
+    panic!("a copy never gets through");
+}
+
+fn killed_at_every_step_of_sync() {
+    let doomed = Doomed::new("steps-sync");
+    let node = &doomed.node;
+    let c = node.container("steps");
+    c.says("echo theirs > /root/state; sync");
+    let copy = Container::from_json(node, &node.json(&["containers", "copy", &c.id]));
+    for n in 0..STEPS_MAX {
+        copy.says("echo mine > /root/state; sync");
+        let id = copy.says("cat /etc/machine-id; cat /etc/hostname");
+        let synced = || {
+            state_of(node, &copy.id).as_deref() == Some("running")
+                && copy.exec("cat /root/state").stdout.trim() == "theirs"
+        };
+        let crashed = doomed.run(n, &["containers", "sync", &copy.id, "--yes"], synced);
+        let Some((_, before)) = crashed else {
+            assert!(n > 5, "a sync of {n} steps?");
+            return;
+        };
+        settles(&copy, &["running"], &before);
+        let state = copy.says("cat /root/state");
+        assert!(state == "mine" || state == "theirs", "{before}: {state:?} is neither before nor after");
+        assert_eq!(copy.says("cat /etc/machine-id; cat /etc/hostname"), id, "{before}");
+        if state == "theirs" {
+            let all = node.json(&["snapshots", "list", &copy.id]);
+            assert!(all.as_array().unwrap().iter().any(|s| s["kind"] == "safety"), "{before}: {all}");
+        }
+    }
+    panic!("a sync never gets through");
+}
+
+fn killed_at_every_step_of_restore_files() {
+    let doomed = Doomed::new("steps-files");
+    let node = &doomed.node;
+    let c = node.container("steps");
+    c.says("echo one > /root/file; sync");
+    c.cowl(&["snapshots", "create", "--alias", "one"]).ok();
+    for n in 0..STEPS_MAX {
+        c.says("echo two > /root/file; sync");
+        let words = ["snapshots", "restore-files", &c.id, "one", "/root/file", "--overwrite", "replace"];
+        let crashed = doomed.run(n, &words, || c.exec("cat /root/file").stdout.trim() == "one");
+        let Some((_, before)) = crashed else {
+            assert!(n > 0, "files come back without a step?");
+            return;
+        };
+        settles(&c, &["running"], &before);
+        let state = c.says("cat /root/file");
+        assert!(state == "one" || state == "two", "{before}: {state:?} is neither before nor after");
+    }
+    panic!("restoring files never gets through");
 }
 
 /// Fifty times `kill -9`, at any moment, while containers count, commands run and requests come.

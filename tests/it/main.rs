@@ -9,6 +9,7 @@ mod harness;
 
 mod api;
 mod bad_input;
+mod branch;
 mod by_keys;
 mod cockpit;
 mod command_line;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     let tests = [
         api::all(),
         bad_input::all(),
+        branch::all(),
         command_line::all(),
         crashes::all(),
         escape::all(),

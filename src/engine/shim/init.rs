@@ -20,7 +20,7 @@ use rustix::mount::{
 
 use super::figures::Watch;
 use super::stage::{Channel, Message};
-use super::{additions, sandbox};
+use super::{additions, host_keys, sandbox};
 use crate::engine::cgroup::limits;
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::isolation::masks::{Cover, MASKS};
@@ -68,6 +68,7 @@ fn become_init(channel: &Channel, spec: &ShimSpec, watch: Option<&Watch<'_>>) ->
     additions::attach(&additions);
     let notify = make_notify()?;
     name_once(&spec.container.hostname)?;
+    host_keys::make_if_missing();
     // systemd hands credentials to its services through mounts: private propagation breaks that
     // silently (engine survey, section 2).
     mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).context(|| "make / shared".into())?;
@@ -90,7 +91,7 @@ fn become_init(channel: &Channel, spec: &ShimSpec, watch: Option<&Watch<'_>>) ->
 }
 
 /// Becomes uid and gid 0 of the user namespace, without other groups.
-pub(super) fn become_root() -> Result<()> {
+pub(in crate::engine) fn become_root() -> Result<()> {
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     setgroups(&[]).context(|| "drop groups".into())?;
     setresgid(gid, gid, gid).context(|| "become group 0".into())?;

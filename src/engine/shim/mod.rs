@@ -21,6 +21,7 @@ pub mod devices;
 mod dial;
 mod figures;
 pub mod flood;
+mod host_keys;
 mod init;
 mod kit;
 pub mod lease;
@@ -31,6 +32,7 @@ mod sandbox;
 mod serve;
 mod stage;
 
+pub(super) use init::become_root;
 use std::io::Write;
 use std::path::Path;
 

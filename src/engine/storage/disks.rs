@@ -146,6 +146,11 @@ impl Pool {
         }
         let fresh = Scratch::new(self.temporary("restore"));
         btrfs::snapshot(&source, fresh.path()).context(|| format!("copy snapshot {name}"))?;
+        self.put_in_place(id, fresh, safety, &format!("snapshot {name}"))
+    }
+
+    /// Exchanges a container's disk for `fresh`, and keeps what it was as the snapshot `safety`.
+    pub(super) fn put_in_place(&self, id: &ContainerId, fresh: Scratch, safety: &str, what: &str) -> Result<()> {
         self.quotas.adopt(id, fresh.path())?;
         let made_safety = match self.create_snapshot(id, safety) {
             Ok(()) => true,
@@ -157,7 +162,7 @@ impl Pool {
             if made_safety {
                 self.delete_snapshot(id, safety)?;
             }
-            return Err(e).context(|| format!("put snapshot {name} in place of container {id}'s disk"));
+            return Err(e).context(|| format!("put {what} in place of container {id}'s disk"));
         }
         self.commit()?;
         // What the guard holds now is the old disk, which `safety` shares every block with.

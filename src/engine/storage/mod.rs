@@ -14,6 +14,8 @@
 //! | [`pool`] | the open pool: its lock, layout and space |
 //! | [`backing`] | what the pool lies on: a loop file or the host's btrfs |
 //! | [`disks`] | containers' disks, snapshots, restore |
+//! | `copies`, `identity` | disks from other containers' disks, and whose a disk is |
+//! | [`carry`] | single files out of one tree into another |
 //! | [`image`] | images and the templates made from them |
 //! | [`build`] | a new image from Debian's packages |
 //! | [`transfer`] | an image as one file |
@@ -30,10 +32,13 @@
 pub mod backing;
 pub mod build;
 pub mod cached;
+pub mod carry;
 mod command;
+mod copies;
 pub mod dedupe;
 pub mod disks;
 mod hostile;
+mod identity;
 pub mod image;
 pub mod kit;
 mod owners;

@@ -75,6 +75,17 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Opens it for reading if it is a directory.
+    ///
+    /// # Errors
+    /// `ENOTDIR` when it is none.
+    pub fn directory(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&*self.fd, ".", flags, Mode::empty())?)
+    }
+}
+
 impl Tree {
     /// Assembles the tree of a disk or snapshot.
     ///
@@ -148,7 +159,11 @@ impl Tree {
         Ok(Node { parents, name, fd, stat })
     }
 
-    fn child(&mut self, dir: &Node, name: &OsStr) -> io::Result<Node> {
+    /// The node of this name in a directory; a link itself, not what it leads to.
+    ///
+    /// # Errors
+    /// `ENOENT`; `EBUSY` when the request took too many steps.
+    pub fn child(&mut self, dir: &Node, name: &OsStr) -> io::Result<Node> {
         self.steps += 1;
         if self.steps > STEP_LIMIT {
             return Err(Errno::BUSY.into());

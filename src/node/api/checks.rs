@@ -132,7 +132,11 @@ fn comment(text: Option<&str>) -> Result<(), FieldError> {
     names::at_most("/comment", text, names::COMMENT_MAX)
 }
 
-fn ssh_public_key(key: Option<&str>) -> Result<(), FieldError> {
+/// Checks a public key for SSH.
+///
+/// # Errors
+/// 400 with the field named.
+pub fn ssh_public_key(key: Option<&str>) -> Result<(), FieldError> {
     let Some(key) = key else { return Ok(()) };
     let mut words = key.trim().split(' ');
     let kind = words.next().unwrap_or_default();

@@ -13,13 +13,15 @@ mod extract;
 mod files;
 mod firewall;
 mod images;
+mod lineage;
 mod memory;
 mod network;
 mod operations;
 mod projects;
-mod reply;
-mod servers;
 mod prune;
+mod reply;
+mod restore_files;
+mod servers;
 mod shares;
 mod snapshots;
 mod space;
@@ -52,10 +54,12 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(containers::router())
         .merge(operations::router())
         .merge(env::router())
+        .merge(lineage::router())
         .merge(firewall::router())
         .merge(network::router())
         .merge(snapshots::router())
         .merge(files::router())
+        .merge(restore_files::router())
         .merge(status::router())
         .merge(images::router())
         .merge(servers::router())

@@ -17,12 +17,7 @@ pub fn router() -> Router<NodeState> {
     let mut router = Router::new()
         .route("/api/v1/containers/{id}/{operation}", post(operate).fallback(super::unknown))
         .route("/api/v1/containers/{id}/authorize", post(authorize));
-    for (path, what) in [
-        ("copy", "copying containers"),
-        ("sync", "syncing copies"),
-        ("kvm", "virtual machines"),
-        ("proxy/{*rest}", "proxy permissions and hooks"),
-    ] {
+    for (path, what) in [("kvm", "virtual machines"), ("proxy/{*rest}", "proxy permissions and hooks")] {
         let answer = move |State(node): State<NodeState>, Params(id): Params<Id>| not_built(node, id, what);
         router = router.route(&format!("/api/v1/containers/{{id}}/{path}"), any(answer));
     }

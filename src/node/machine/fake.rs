@@ -504,6 +504,53 @@ impl Machine for Fake {
         }
         Ok(found)
     }
+
+    fn copy_disk(&self, id: &ContainerId, source: &Tree) -> Result<()> {
+        let content = self.content(source);
+        let mut world = self.step("copy_disk", id)?;
+        if !world.disks.contains_key(id) {
+            world.disks.insert(*id, content?);
+        }
+        Ok(())
+    }
+
+    fn copy_snapshot(&self, source: &ContainerId, id: &ContainerId, name: &str) -> Result<()> {
+        let content = self.content(&Tree::Snapshot(*source, name.into()));
+        self.step("copy_snapshot", id)?.snapshots.insert((*id, name.into()), content?);
+        Ok(())
+    }
+
+    fn own(&self, id: &ContainerId) -> Result<()> {
+        self.step("own", id).map(drop)
+    }
+
+    fn carry(
+        &self,
+        id: &ContainerId,
+        carry: &crate::node::carry::Carry,
+        _cancelled: &dyn Fn() -> bool,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<crate::api::files::Restored> {
+        let content = self.content(&carry.from);
+        let mut world = self.step("carry", id)?;
+        let content = content?;
+        progress(1, content.len() as u64);
+        let disk = world.disks.get_mut(id).ok_or_else(|| missing("disk"))?;
+        if !carry.dry_run {
+            *disk = content.clone();
+        }
+        let bytes = content.len() as u64;
+        Ok(crate::api::files::Restored { copied: 1, bytes, dry_run: carry.dry_run, ..Default::default() })
+    }
+
+    fn sync_disk(&self, id: &ContainerId, source: &ContainerId, safety: &str) -> Result<()> {
+        let content = self.content(&Tree::Disk(*source));
+        let mut world = self.step("sync_disk", id)?;
+        assert!(!world.running.contains_key(id), "a running container must not be synced");
+        let before = world.disks.insert(*id, content?).ok_or_else(|| missing("disk"))?;
+        world.snapshots.insert((*id, safety.into()), before);
+        Ok(())
+    }
 }
 
 impl Fake {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::api::dedupe::Figures;
-use crate::api::files::{Listing, Stat};
+use crate::api::files::{Listing, Restored, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
 use crate::api::space::{Breakdown, DeviceErrors, Dying, Health};
@@ -37,6 +37,7 @@ use crate::engine::stats::Usage;
 use crate::engine::storage::dedupe::Scope;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
 use crate::engine::storage::prune::{Order, Unneeded};
+use crate::node::carry::Carry;
 
 /// What a container needs to start, beside its disk.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,4 +133,17 @@ pub trait Machine: Send + Sync + 'static {
     fn dedupe(&self, scope: &Scope, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(&Figures)) -> Result<Figures>;
     /// Removes images and kits that nobody needs. Nothing may make a disk meanwhile.
     fn prune(&self, order: &Order) -> Result<Vec<Unneeded>>;
+    fn copy_disk(&self, id: &ContainerId, source: &Tree) -> Result<()>;
+    fn copy_snapshot(&self, source: &ContainerId, id: &ContainerId, name: &str) -> Result<()>;
+    /// Makes a disk that came from another container its container's own.
+    fn own(&self, id: &ContainerId) -> Result<()>;
+    /// Copies files into a container, running or not; `progress` hears of files and bytes.
+    fn carry(
+        &self,
+        id: &ContainerId,
+        carry: &Carry,
+        cancelled: &dyn Fn() -> bool,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Restored>;
+    fn sync_disk(&self, id: &ContainerId, source: &ContainerId, safety: &str) -> Result<()>;
 }

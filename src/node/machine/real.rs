@@ -13,7 +13,7 @@ use super::watch;
 use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
 use crate::api::dedupe::Figures;
-use crate::api::files::{Listing, Stat};
+use crate::api::files::{Listing, Restored, Stat};
 use crate::api::memory::SharedUsr;
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
@@ -29,10 +29,12 @@ use crate::engine::ramdisk;
 use crate::engine::shares::{self, Share};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{Interfaces, Meter, Usage};
+use crate::engine::storage::carry::{self, Source, Target};
 use crate::engine::storage::dedupe::Scope;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
 use crate::engine::storage::prune::{Order, Unneeded};
 use crate::engine::{self, Config, Result, limits};
+use crate::node::carry::Carry;
 
 /// The engine with its configuration and its open pool.
 #[derive(Debug)]
@@ -311,5 +313,50 @@ impl Machine for Real {
 
     fn prune(&self, order: &Order) -> Result<Vec<Unneeded>> {
         self.pool.prune(&self.config.run_dir, &self.kit_dir, order)
+    }
+
+    fn copy_disk(&self, id: &ContainerId, source: &Tree) -> Result<()> {
+        fault::step("copy_disk");
+        self.pool.copy_disk(id, &self.path(source))
+    }
+
+    fn copy_snapshot(&self, source: &ContainerId, id: &ContainerId, name: &str) -> Result<()> {
+        fault::step("copy_snapshot");
+        self.pool.copy_snapshot(source, id, name)
+    }
+
+    fn own(&self, id: &ContainerId) -> Result<()> {
+        fault::step("own");
+        self.pool.own(id)
+    }
+
+    fn carry(
+        &self,
+        id: &ContainerId,
+        carry: &Carry,
+        cancelled: &dyn Fn() -> bool,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Restored> {
+        fault::step("carry");
+        let tree = |disk: PathBuf| Ok(Source { lower_usr: self.pool.lower_usr(&disk)?, disk });
+        let target = match self.status(id) {
+            Some(status) => Target::Running { id: *id, tag: self.config.tag(), init_pid: status.init_pid },
+            None => Target::Disk(tree(self.pool.disk(id))?),
+        };
+        let spec = carry::Spec {
+            source: tree(self.path(&carry.from))?,
+            target,
+            moves: carry.moves.clone(),
+            overwrite: carry.overwrite,
+            dry_run: carry.dry_run,
+        };
+        let done = carry::run(&self.config.cowl_exe, &spec, cancelled, progress);
+        fault::step("hear that files were copied");
+        done
+    }
+
+    fn sync_disk(&self, id: &ContainerId, source: &ContainerId, safety: &str) -> Result<()> {
+        fault::step("sync_disk");
+        self.pool.sync_disk(id, source, safety)
     }
 }

@@ -145,7 +145,7 @@ pub(super) fn text(value: &impl serde::Serialize) -> String {
 }
 
 /// Says in words which uniqueness a change would break.
-fn explain(e: rusqlite::Error) -> Error {
+pub(super) fn explain(e: rusqlite::Error) -> Error {
     if !is_unique_violation(&e) {
         return e.into();
     }
@@ -159,7 +159,7 @@ fn explain(e: rusqlite::Error) -> Error {
     }
 }
 
-fn room_in_project(tx: &Transaction<'_>, project: &ProjectId) -> Result<String> {
+pub(super) fn room_in_project(tx: &Transaction<'_>, project: &ProjectId) -> Result<String> {
     let found: Option<(String, Option<u32>, u32)> = tx
         .query_row(
             "SELECT p.alias, p.max_containers, (SELECT count(*) FROM containers c WHERE c.project_id = p.id)

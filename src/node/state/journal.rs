@@ -24,6 +24,10 @@ pub enum Kind {
     Sleep,
     /// `stop` → `swap` → `start`; args hold `name`, `safety`, `was_running`.
     Restore,
+    /// `disk` → `start`; args hold `source`, `snapshot`, `copy_snapshots`, `start`.
+    Copy,
+    /// `stop` → `swap` → `start`; args hold `source`, `safety`, `was_running`.
+    Sync,
 }
 
 impl Kind {
@@ -36,11 +40,14 @@ impl Kind {
             Self::Delete => "delete",
             Self::Sleep => "sleep",
             Self::Restore => "restore",
+            Self::Copy => "copy",
+            Self::Sync => "sync",
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::Create, Self::Start, Self::Stop, Self::Restart, Self::Delete, Self::Sleep, Self::Restore]
+        use Kind::{Copy, Create, Delete, Restart, Restore, Sleep, Start, Stop, Sync};
+        [Create, Start, Stop, Restart, Delete, Sleep, Restore, Copy, Sync]
             .into_iter()
             .find(|kind| kind.as_str() == word)
     }
@@ -107,6 +114,14 @@ impl Store {
         })
     }
 
+    /// The operation of one container that was begun and not ended.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn operation(&self, id: &ContainerId) -> Result<Option<Operation>> {
+        Ok(self.operations()?.into_iter().find(|operation| operation.container == *id))
+    }
+
     /// Operations that were begun and not ended.
     ///
     /// # Errors
@@ -126,7 +141,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_operation_reads_back() {
-        for kind in [Kind::Create, Kind::Start, Kind::Stop, Kind::Restart, Kind::Delete, Kind::Sleep, Kind::Restore] {
+        use Kind::{Copy, Create, Delete, Restart, Restore, Sleep, Start, Stop, Sync};
+        for kind in [Create, Start, Stop, Restart, Delete, Sleep, Restore, Copy, Sync] {
             assert_eq!(Kind::parse(kind.as_str()), Some(kind));
         }
         assert_eq!(Kind::parse("else"), None);

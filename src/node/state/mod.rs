@@ -14,6 +14,7 @@
 //! | [`journal`] | operations under way, for after a crash |
 //! | [`addresses`] | which index of the network is whose |
 //! | [`firewall`] | firewall rules, egress configurations |
+//! | [`lineage`] | what was copied from what, and when |
 //! | [`known`] | the same from outside, read-only |
 //! | [`events`] | what happened |
 
@@ -23,6 +24,7 @@ pub mod events;
 pub mod firewall;
 pub mod journal;
 pub mod known;
+pub mod lineage;
 pub mod meta;
 pub mod projects;
 pub mod schema;

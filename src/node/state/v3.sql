@@ -6,6 +6,26 @@
 
 -- == lineage: branches and copies ==
 
+-- A copy's row outlives it while something was copied from it, and outlives its source.
+CREATE TABLE lineage (
+    container_id    TEXT PRIMARY KEY,
+    name            TEXT NOT NULL,
+    kind            TEXT NOT NULL,
+    source_id       TEXT NOT NULL,
+    source_name     TEXT NOT NULL,
+    -- Name of the snapshot it was made from; NULL is the source's state at that moment.
+    source_snapshot TEXT,
+    -- The moment of the files.
+    taken_at        TEXT NOT NULL,
+    created_at      TEXT NOT NULL,
+    synced_at       TEXT
+) STRICT;
+CREATE INDEX lineage_source ON lineage(source_id);
+CREATE TRIGGER lineage_names AFTER UPDATE OF name ON containers BEGIN
+    UPDATE lineage SET name = NEW.name WHERE container_id = NEW.id;
+    UPDATE lineage SET source_name = NEW.name WHERE source_id = NEW.id;
+END;
+
 -- == exports and backups ==
 
 -- == space ==

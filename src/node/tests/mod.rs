@@ -70,6 +70,7 @@ impl TestBox {
     }
 }
 
+mod copies;
 mod crash;
 mod lifecycle;
 mod random;
@@ -130,7 +131,7 @@ impl Node {
         for _ in 0..1_000 {
             // A driver writes a state down a moment before it lets others see it.
             let moving = self.store.all_containers().unwrap().iter().any(|row| {
-                matches!(row.state, ContainerState::Creating | ContainerState::Deleting)
+                matches!(row.state, ContainerState::Creating | ContainerState::Copying | ContainerState::Deleting)
                     || self.fleet.state(&row.project_id, &row.id) != Some(row.state)
             });
             if !moving && self.store.operations().unwrap().is_empty() {
