@@ -4,6 +4,7 @@
 //! forms follow the public API (see `urls` for the host grammar and `envelope` for reply shapes).
 
 pub mod container;
+pub mod diff;
 pub mod envelope;
 pub mod event;
 pub mod files;

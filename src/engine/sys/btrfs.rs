@@ -2,9 +2,10 @@
 //!
 //! Numbers and layouts are those of `linux/btrfs.h` and `linux/btrfs_tree.h`. Every operation
 //! names a subvolume by path; the last component is never followed when it is a link. Quota groups
-//! are in [`quota`].
+//! are in [`quota`], a subvolume's items in [`search`].
 
 pub mod quota;
+pub mod search;
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
