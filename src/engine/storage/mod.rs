@@ -20,12 +20,14 @@
 //! | [`kit`] | the kit's executable, one copy for all |
 //! | [`size`] | what a subvolume takes |
 //! | [`view`] | looking into a disk that does not run |
+//! | [`diff`] | what differs between two moments of a disk |
 //! | `tree`, `owners` | the merged tree behind the view, and its users' names |
 //! | `command` | running a program with a deadline |
 
 pub mod backing;
 pub mod build;
 mod command;
+pub mod diff;
 pub mod disks;
 mod hostile;
 pub mod image;
