@@ -18,6 +18,7 @@ mod clean;
 mod containers;
 mod context;
 mod create;
+mod diff;
 mod dns;
 mod doctor;
 mod doors;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::context::{Context, InContainer, Which};
+use super::diff;
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use super::resolve;
@@ -32,6 +33,8 @@ pub(super) enum Command {
     /// Delete a snapshot
     #[command(visible_alias = "rm")]
     Delete(Named),
+    /// Tell what differs between a snapshot and another, or now
+    Diff(diff::Args),
     /// Give a snapshot an alias, or take it away with --remove
     Alias {
         #[command(flatten)]
@@ -100,6 +103,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let gone = json!({ "container_id": container.id, "name": snapshot, "deleted": true });
             context.show(&gone, |_| print::line(&format!("deleted {snapshot}")))?;
         }
+        Command::Diff(args) => diff::run(context, args).await?,
         Command::Alias { named, to, remove: _ } => {
             let (container, snapshot) = named.names()?;
             let container = resolve::container(&client, container).await?;

@@ -10,6 +10,7 @@
 //! deadline; streams have one between two pieces.
 
 mod api;
+mod diff;
 mod events;
 mod execute;
 mod files;
@@ -23,6 +24,7 @@ mod transport;
 
 mod error;
 
+pub use diff::{DiffStream, Moments};
 pub use error::{Error, Result};
 pub use events::EventStream;
 pub use execute::{ExecuteIn, Output, Running};

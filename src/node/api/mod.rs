@@ -6,6 +6,7 @@
 pub mod auth;
 mod checks;
 mod containers;
+mod diff;
 mod env;
 mod events;
 mod extract;
@@ -51,6 +52,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(firewall::router())
         .merge(network::router())
         .merge(snapshots::router())
+        .merge(diff::router())
         .merge(files::router())
         .merge(status::router())
         .merge(images::router())

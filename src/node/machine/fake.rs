@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
+use crate::api::diff::{Aspect, Change, ChangeKind, FileType, Summary};
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
@@ -22,6 +23,7 @@ use crate::engine::firewall::Policy;
 use crate::engine::quota::DiskUse;
 use crate::engine::shim::protocol::{Event, Outcome, Status};
 use crate::engine::stats::Usage;
+use crate::engine::storage::diff::text::Found;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
 use crate::engine::{Error, Result};
 
@@ -419,6 +421,31 @@ impl Machine for Fake {
 
     fn dial(&self, _id: &ContainerId, _port: u16) -> io::Result<OwnedFd> {
         Err(io::ErrorKind::ConnectionRefused.into())
+    }
+
+    fn diff(&self, from: &Tree, to: &Tree, _below: &[u8], tell: &mut dyn FnMut(Change) -> bool) -> Result<Summary> {
+        let (before, after) = (self.content(from)?, self.content(to)?);
+        let mut summary = Summary::default();
+        if before != after {
+            let mut change = Change::new(ChangeKind::Changed, b"/etc/hostname", FileType::File);
+            (change.size_before, change.size_after) = (Some(before.len() as u64), Some(after.len() as u64));
+            change.what = vec![Aspect::Content];
+            summary.add(&change);
+            tell(change);
+        }
+        Ok(summary)
+    }
+
+    fn peek(&self, from: &Tree, to: &Tree, path: &[u8], limit: u64, _follow: bool) -> Result<[Found; 2]> {
+        let look = |tree| {
+            let content = self.content(tree)?;
+            Ok(match path {
+                b"/etc/hostname" if content.len() as u64 > limit => Found::Large(content.len() as u64),
+                b"/etc/hostname" => Found::File(content.into_bytes()),
+                _ => Found::Absent,
+            })
+        };
+        Ok([look(from)?, look(to)?])
     }
 }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::api::diff::{Change, Summary};
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
@@ -31,6 +32,7 @@ use crate::engine::ramdisk::{self, Ramdisk};
 use crate::engine::shares::Share;
 use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
+use crate::engine::storage::diff::text::Found;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
 
 /// What a container needs to start, beside its disk.
@@ -113,4 +115,8 @@ pub trait Machine: Send + Sync + 'static {
     fn hide_share(&self, id: &ContainerId, name: &str) -> Result<()>;
     fn kit_socket(&self, id: &ContainerId) -> PathBuf;
     fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd>;
+    /// Tells what differs at or below a path; `tell` ends it by giving false.
+    fn diff(&self, from: &Tree, to: &Tree, below: &[u8], tell: &mut dyn FnMut(Change) -> bool) -> Result<Summary>;
+    /// What is at a path in two moments; of files at most `limit` bytes.
+    fn peek(&self, from: &Tree, to: &Tree, path: &[u8], limit: u64, follow: bool) -> Result<[Found; 2]>;
 }

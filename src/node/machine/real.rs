@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::watch;
 use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
+use crate::api::diff::{Change, Summary};
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
@@ -24,6 +25,7 @@ use crate::engine::ramdisk;
 use crate::engine::shares::{self, Share};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{Interfaces, Meter, Usage};
+use crate::engine::storage::diff::text::Found;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
 use crate::engine::{self, Config, Result, limits};
 
@@ -248,5 +250,15 @@ impl Machine for Real {
 
     fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd> {
         launch::dial(&self.config, id, port)
+    }
+
+    fn diff(&self, from: &Tree, to: &Tree, below: &[u8], tell: &mut dyn FnMut(Change) -> bool) -> Result<Summary> {
+        let (from, to) = (self.pool.still(&self.path(from))?, self.pool.still(&self.path(to))?);
+        self.pool.diff(&from, &to, below, tell)
+    }
+
+    fn peek(&self, from: &Tree, to: &Tree, path: &[u8], limit: u64, follow: bool) -> Result<[Found; 2]> {
+        let (from, to) = (self.pool.still(&self.path(from))?, self.pool.still(&self.path(to))?);
+        Ok([self.pool.peek(&from, path, limit, follow)?, self.pool.peek(&to, path, limit, follow)?])
     }
 }
