@@ -5,6 +5,7 @@
 
 pub mod container;
 pub mod dedupe;
+pub mod diff;
 pub mod envelope;
 pub mod event;
 pub mod files;

@@ -20,6 +20,7 @@ mod containers;
 mod context;
 mod create;
 mod dedupe;
+mod diff;
 mod dns;
 mod doctor;
 mod doors;

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::branch;
 use super::context::{Context, InContainer, Which};
+use super::diff;
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use super::{pick, resolve};
@@ -33,6 +34,8 @@ pub(super) enum Command {
     /// Delete a snapshot
     #[command(visible_alias = "rm")]
     Delete(Named),
+    /// Tell what differs between a snapshot and another, or now
+    Diff(diff::Args),
     /// Give a snapshot an alias, or take it away with --remove
     Alias {
         #[command(flatten)]
@@ -119,6 +122,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Branch { snapshot, container, options } => {
             return branch::branch_of(context, container.name(None)?, Some(&snapshot), options).await;
         }
+        Command::Diff(args) => diff::run(context, args).await?,
         Command::Alias { named, to, remove: _ } => {
             let (container, snapshot) = named.names()?;
             let container = resolve::container(&client, container).await?;

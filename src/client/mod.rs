@@ -11,6 +11,7 @@
 
 mod api;
 mod dedupe;
+mod diff;
 mod events;
 mod execute;
 mod files;
@@ -29,6 +30,7 @@ mod transport;
 mod error;
 
 pub use dedupe::DedupeRuns;
+pub use diff::{DiffStream, Moments};
 pub use error::{Error, Result};
 pub use events::EventStream;
 pub use execute::{ExecuteIn, Output, Running};

@@ -26,6 +26,7 @@
 //! | [`dedupe`] | equal files of different disks, made to share their blocks |
 //! | [`view`] | looking into a disk that does not run |
 //! | `walk`, [`cached`] | regular files of a tree nobody vouches for; what of `/usr` is in memory |
+//! | [`diff`] | what differs between two moments of a disk |
 //! | `tree`, `owners` | the merged tree behind the view, and its users' names |
 //! | `command` | running a program with a deadline |
 
@@ -36,6 +37,7 @@ pub mod carry;
 mod command;
 mod copies;
 pub mod dedupe;
+pub mod diff;
 pub mod disks;
 mod hostile;
 mod identity;

@@ -63,6 +63,12 @@ impl Node {
         Ok(OsString::from_vec(target.into_bytes()))
     }
 
+    /// It, open for nothing but its name.
+    #[cfg(test)]
+    pub fn descriptor(&self) -> &OwnedFd {
+        &self.fd
+    }
+
     /// Opens it for reading if it is a regular file; anything else is `ENOENT`.
     pub fn open(&self) -> io::Result<File> {
         if self.kind() != FileType::RegularFile {

@@ -81,7 +81,7 @@ impl Pool {
         walk(&mut tree, path, true)?.open().map_err(|e| explain(e, path))
     }
 
-    fn tree(&self, subvolume: &Path) -> Result<Tree> {
+    pub(super) fn tree(&self, subvolume: &Path) -> Result<Tree> {
         let lower = self.lower_usr(subvolume)?;
         Tree::new(subvolume, &lower)
             .map_err(|source| Error::Sys { what: format!("look into {}", subvolume.display()), source })
@@ -92,7 +92,7 @@ fn walk(tree: &mut Tree, path: &str, follow_last: bool) -> Result<Node> {
     tree.walk(OsStr::new(path), follow_last).map_err(|e| explain(e, path))
 }
 
-fn explain(error: io::Error, path: &str) -> Error {
+pub(super) fn explain(error: io::Error, path: &str) -> Error {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EINVAL | libc::ENAMETOOLONG | libc::EXDEV) => {
             Error::NotFound(path.to_owned())

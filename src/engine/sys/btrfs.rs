@@ -2,11 +2,11 @@
 //!
 //! Numbers and layouts are those of `linux/btrfs.h` and `linux/btrfs_tree.h`. Every operation
 //! names a subvolume by path; the last component is never followed when it is a link. Quota groups
-//! are in [`quota`], the reading of trees in `search`, pieces of files in [`extents`].
+//! are in [`quota`], the reading of trees in [`search`], pieces of files in [`extents`].
 
 pub mod extents;
 pub mod quota;
-mod search;
+pub mod search;
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -17,7 +17,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use self::search::Key;
+use self::search::{Key, Searcher};
 use super::check;
 
 /// `f_type` of a btrfs file system.
@@ -27,15 +27,15 @@ const FIRST_FREE_OBJECTID: u64 = 256;
 /// Tree that lists all subvolumes.
 const ROOT_TREE: u64 = 1;
 /// Item in the root tree: `(parent id, ROOT_REF, child id)`.
-const ROOT_REF: u8 = 156;
+const ROOT_REF: u32 = 156;
 /// Item in the root tree: a subvolume.
-const ROOT_ITEM: u8 = 132;
+const ROOT_ITEM: u32 = 132;
 /// Item in the root tree: `(ORPHAN, ORPHAN_ITEM, id)`, a subvolume that was deleted and is not freed.
-const ORPHAN_ITEM: u8 = 48;
+const ORPHAN_ITEM: u32 = 48;
 /// `BTRFS_ORPHAN_OBJECTID`.
 const ORPHAN: u64 = 5u64.wrapping_neg();
 /// Item in a subvolume: `(inode, EXTENT_DATA, position in the file)`.
-const EXTENT_DATA: u8 = 108;
+const EXTENT_DATA: u32 = 108;
 /// Length of the name field of `btrfs_ioctl_vol_args_v2`, with its NUL.
 const NAME_FIELD: usize = 4040;
 
@@ -245,10 +245,11 @@ pub fn subvolume_exists(dir: &Path, id: u64) -> io::Result<bool> {
 }
 
 /// Last parts of the keys of all items of the root tree with this id and type.
-fn offsets(fs: BorrowedFd<'_>, id: u64, kind: u8) -> io::Result<Vec<u64>> {
+fn offsets(fs: BorrowedFd<'_>, id: u64, kind: u32) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     let key = |offset| Key { objectid: id, kind, offset };
-    search::items(fs, ROOT_TREE, key(0), key(u64::MAX), &mut |key, _| {
+    let mut searcher = Searcher::on(fs.try_clone_to_owned()?);
+    searcher.each_in(ROOT_TREE, (key(0), key(u64::MAX)), 0, &mut |key, _| {
         found.push(key.offset);
         true
     })?;
@@ -274,9 +275,9 @@ pub struct Extent {
 pub fn extents(subvolume: &Path, each: &mut dyn FnMut(Extent)) -> io::Result<()> {
     const INLINE: u8 = 0;
     let key = |objectid, offset| Key { objectid, kind: EXTENT_DATA, offset };
-    let dir = open_dir(subvolume)?;
     // Between the two keys lie items of all types.
-    search::items(dir.as_fd(), 0, key(FIRST_FREE_OBJECTID, 0), key(u64::MAX, u64::MAX), &mut |key, item| {
+    let range = (key(FIRST_FREE_OBJECTID, 0), key(u64::MAX, u64::MAX));
+    Searcher::open(subvolume)?.each(range, 0, &mut |key, item| {
         // `struct btrfs_file_extent_item`, little-endian.
         let word = |at: usize| item.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
         if key.kind == EXTENT_DATA

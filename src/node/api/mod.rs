@@ -7,6 +7,7 @@ pub mod auth;
 mod checks;
 mod containers;
 mod dedupe;
+mod diff;
 mod env;
 mod events;
 mod extract;
@@ -58,6 +59,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(firewall::router())
         .merge(network::router())
         .merge(snapshots::router())
+        .merge(diff::router())
         .merge(files::router())
         .merge(restore_files::router())
         .merge(status::router())

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
 use crate::api::dedupe::Figures;
+use crate::api::diff::{Aspect, Change, ChangeKind, FileType, Summary};
 use crate::api::files::{Listing, Stat};
 use crate::api::memory::ContainerUse;
 use crate::api::server::BuildProgress;
@@ -28,6 +29,7 @@ use crate::engine::shim::protocol::{Event, Outcome, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::build::recipe;
 use crate::engine::storage::dedupe::Scope;
+use crate::engine::storage::diff::text::Found;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
 use crate::engine::storage::prune::{Order, Unneeded, UnneededKind};
 use crate::engine::{Error, Result};
@@ -550,6 +552,31 @@ impl Machine for Fake {
         let before = world.disks.insert(*id, content?).ok_or_else(|| missing("disk"))?;
         world.snapshots.insert((*id, safety.into()), before);
         Ok(())
+    }
+
+    fn diff(&self, from: &Tree, to: &Tree, _below: &[u8], tell: &mut dyn FnMut(Change) -> bool) -> Result<Summary> {
+        let (before, after) = (self.content(from)?, self.content(to)?);
+        let mut summary = Summary::default();
+        if before != after {
+            let mut change = Change::new(ChangeKind::Changed, b"/etc/hostname", FileType::File);
+            (change.size_before, change.size_after) = (Some(before.len() as u64), Some(after.len() as u64));
+            change.what = vec![Aspect::Content];
+            summary.add(&change);
+            tell(change);
+        }
+        Ok(summary)
+    }
+
+    fn peek(&self, from: &Tree, to: &Tree, path: &[u8], limit: u64, _follow: bool) -> Result<[Found; 2]> {
+        let look = |tree| {
+            let content = self.content(tree)?;
+            Ok(match path {
+                b"/etc/hostname" if content.len() as u64 > limit => Found::Large(content.len() as u64),
+                b"/etc/hostname" => Found::File(content.into_bytes()),
+                _ => Found::Absent,
+            })
+        };
+        Ok([look(from)?, look(to)?])
     }
 }
 

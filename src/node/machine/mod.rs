@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::api::dedupe::Figures;
+use crate::api::diff::{Change, Summary};
 use crate::api::files::{Listing, Restored, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
@@ -35,6 +36,7 @@ use crate::engine::shares::Share;
 use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::dedupe::Scope;
+use crate::engine::storage::diff::text::Found;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
 use crate::engine::storage::prune::{Order, Unneeded};
 use crate::node::carry::Carry;
@@ -146,4 +148,8 @@ pub trait Machine: Send + Sync + 'static {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Restored>;
     fn sync_disk(&self, id: &ContainerId, source: &ContainerId, safety: &str) -> Result<()>;
+    /// Tells what differs at or below a path; `tell` ends it by giving false.
+    fn diff(&self, from: &Tree, to: &Tree, below: &[u8], tell: &mut dyn FnMut(Change) -> bool) -> Result<Summary>;
+    /// What is at a path in two moments; of files at most `limit` bytes.
+    fn peek(&self, from: &Tree, to: &Tree, path: &[u8], limit: u64, follow: bool) -> Result<[Found; 2]>;
 }

@@ -13,6 +13,7 @@ use super::watch;
 use super::{Boot, Machine, Tree};
 use crate::api::ContainerId;
 use crate::api::dedupe::Figures;
+use crate::api::diff::{Change, Summary};
 use crate::api::files::{Listing, Restored, Stat};
 use crate::api::memory::SharedUsr;
 use crate::api::server::BuildProgress;
@@ -31,6 +32,7 @@ use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{Interfaces, Meter, Usage};
 use crate::engine::storage::carry::{self, Source, Target};
 use crate::engine::storage::dedupe::Scope;
+use crate::engine::storage::diff::text::Found;
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
 use crate::engine::storage::prune::{Order, Unneeded};
 use crate::engine::{self, Config, Result, limits};
@@ -358,5 +360,15 @@ impl Machine for Real {
     fn sync_disk(&self, id: &ContainerId, source: &ContainerId, safety: &str) -> Result<()> {
         fault::step("sync_disk");
         self.pool.sync_disk(id, source, safety)
+    }
+
+    fn diff(&self, from: &Tree, to: &Tree, below: &[u8], tell: &mut dyn FnMut(Change) -> bool) -> Result<Summary> {
+        let (from, to) = (self.pool.still(&self.path(from))?, self.pool.still(&self.path(to))?);
+        self.pool.diff(&from, &to, below, tell)
+    }
+
+    fn peek(&self, from: &Tree, to: &Tree, path: &[u8], limit: u64, follow: bool) -> Result<[Found; 2]> {
+        let (from, to) = (self.pool.still(&self.path(from))?, self.pool.still(&self.path(to))?);
+        Ok([self.pool.peek(&from, path, limit, follow)?, self.pool.peek(&to, path, limit, follow)?])
     }
 }

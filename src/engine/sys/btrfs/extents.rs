@@ -4,10 +4,10 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::search::{self, Key};
+use super::search::{Key, Searcher};
 
 /// Item in a subvolume's tree: `(inode, EXTENT_DATA, offset in the file)`.
-const EXTENT_DATA: u8 = 108;
+const EXTENT_DATA: u32 = 108;
 /// `type` of an item whose bytes lie elsewhere on disk.
 const REGULAR: u8 = 1;
 
@@ -53,8 +53,7 @@ pub fn each(file: BorrowedFd<'_>, inode: u64, mut tell: impl FnMut(Extent)) -> i
         }
     };
     let key = |offset| Key { objectid: inode, kind: EXTENT_DATA, offset };
-    // Tree 0 is that of the subvolume the file is in.
-    search::items(file, 0, key(0), key(u64::MAX), &mut |key, item| {
+    Searcher::on(file.try_clone_to_owned()?).each((key(0), key(u64::MAX)), 0, &mut |key, item| {
         if let Some(piece) = piece(key.offset, item) {
             join(piece);
         }
