@@ -38,7 +38,7 @@ test:
 test-long:
 	@COWL_TEST_LONG=1 scripts/test
 
-## make test-v2      the package in a virtual machine with Debian 13 as it comes; about 15 minutes
+## make test-v2      the package in a virtual machine with Debian 13 as it comes, emulated: slow
 test-v2: deb
 	@scripts/test-v2
 

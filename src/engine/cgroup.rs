@@ -323,6 +323,18 @@ impl Cgroups {
         fs::read_to_string(&path).at("read", &path)
     }
 
+    /// Reads a file of a container's v2 group, and the same of its `payload`, which has the same limits
+    /// and meets them first. Empty where there is none.
+    pub fn read_both(&self, id: &ContainerId, file: &str) -> [String; 2] {
+        let dir = self.v2().map(|h| self.container_dir(h, id)).unwrap_or_default();
+        [dir.join(file), dir.join("payload").join(file)].map(|path| fs::read_to_string(path).unwrap_or_default())
+    }
+
+    /// Whether the kernel counts refused forks by the group whose limit it was (v2, Linux 6.11).
+    pub fn tells_refusals_apart(&self, id: &ContainerId) -> bool {
+        self.v2().is_ok_and(|h| self.container_dir(h, id).join("pids.events.local").exists())
+    }
+
     /// Whether a container has groups, so that it runs.
     pub fn holds(&self, id: &ContainerId) -> bool {
         self.v2().is_ok_and(|h| self.container_dir(h, id).exists())

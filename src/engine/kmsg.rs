@@ -6,6 +6,9 @@
 //! of the groups it makes below its own. So what is believed is the *first* `oom_memcg=` that is
 //! followed by our own group's path, which holds a slash and so cannot be part of one name before
 //! it, and what stands behind the *last* `pid=`. Only records of the kernel itself count.
+//!
+//! On v2 whoever is inside makes groups with limits of their own below ours: units with `MemoryMax=`,
+//! podman's containers. Who runs into one of those has not run into ours, and is not told of.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,6 +16,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use crate::api::ContainerId;
 use crate::api::ids::ID_LEN;
+use crate::engine::cgroup::Cgroups;
 
 /// Longest record the kernel hands out, with room.
 const RECORD_MAX: usize = 8192;
@@ -33,6 +37,9 @@ pub enum Notice {
     ForkRefused {
         /// The container.
         id: ContainerId,
+        /// Whether a group below the container's own asked for it (v2 only): the limit may be one that
+        /// was set inside.
+        below: bool,
     },
 }
 
@@ -46,13 +53,22 @@ pub fn parse(record: &str, tag: &str) -> Option<Notice> {
     }
     let text = text.lines().next()?;
     let own = format!("/cowl-{tag}/");
-    let ours = |path: &str| path.strip_prefix(&own)?.get(..ID_LEN)?.parse().ok();
+    // The container of a path, and what stands behind it.
+    let ours = |path: &str| {
+        let path = path.strip_prefix(&own)?;
+        Some((path.get(..ID_LEN)?.parse().ok()?, path.get(ID_LEN..)?.to_owned()))
+    };
     if let Some(path) = text.strip_prefix("cgroup: fork rejected by pids controller in ") {
-        return Some(Notice::ForkRefused { id: ours(path)? });
+        let (id, behind) = ours(path)?;
+        return Some(Notice::ForkRefused { id, below: !behind.is_empty() });
     }
     let facts = text.strip_prefix("oom-kill:constraint=CONSTRAINT_MEMCG,")?;
     let from = facts.find(&format!(",oom_memcg={own}"))?;
-    let id = ours(&facts[from + ",oom_memcg=".len()..])?;
+    let (id, behind) = ours(&facts[from + ",oom_memcg=".len()..])?;
+    // Nobody inside can make groups beside `payload`.
+    if !behind.strip_prefix("/payload").unwrap_or(&behind).starts_with(",task_memcg=") {
+        return None;
+    }
     let (before, pid) = facts.rsplit_once(",pid=")?;
     let pid = pid.split(',').next()?.parse().ok()?;
     // The name is at most 15 bytes and may itself hold commas.
@@ -69,6 +85,12 @@ pub fn parse(record: &str, tag: &str) -> Option<Notice> {
 pub fn follow(tag: String, mut tell: impl FnMut(Notice) -> bool + Send + 'static) -> io::Result<()> {
     let mut file = File::options().read(true).custom_flags(libc::O_CLOEXEC).open("/dev/kmsg")?;
     rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0))?;
+    let groups = Cgroups::find(&tag).ok();
+    // The counters know whose limit it was, where the kernel keeps them apart.
+    let counted = move |notice: &Notice| match (notice, &groups) {
+        (Notice::ForkRefused { id, below: true }, Some(groups)) => groups.tells_refusals_apart(id),
+        _ => false,
+    };
     let reader = std::thread::Builder::new().name("kmsg".into()).stack_size(128 * 1024);
     reader.spawn(move || {
         let mut buf = [0u8; RECORD_MAX];
@@ -76,7 +98,7 @@ pub fn follow(tag: String, mut tell: impl FnMut(Notice) -> bool + Send + 'static
             match file.read(&mut buf) {
                 Ok(n) => {
                     let notice = parse(&String::from_utf8_lossy(&buf[..n]), &tag);
-                    if notice.is_some_and(|notice| !tell(notice)) {
+                    if notice.is_some_and(|notice| !counted(&notice) && !tell(notice)) {
                         return;
                     }
                 }
@@ -115,7 +137,9 @@ mod tests {
         let expected = Notice::Killed { id: ID.parse().unwrap(), process: "python3".into(), pid: 4711 };
         assert_eq!(notice(&killed("/", &format!("/cowl-12ab/{ID}/payload/a"), "python3")), Some(expected));
         let refused = format!("4,9,9,-;cgroup: fork rejected by pids controller in /cowl-12ab/{ID}");
-        assert_eq!(notice(&refused), Some(Notice::ForkRefused { id: ID.parse().unwrap() }));
+        assert_eq!(notice(&refused), Some(Notice::ForkRefused { id: ID.parse().unwrap(), below: false }));
+        let below = format!("{refused}/payload/system.slice/x.service");
+        assert_eq!(notice(&below), Some(Notice::ForkRefused { id: ID.parse().unwrap(), below: true }));
     }
 
     #[test]
@@ -126,6 +150,16 @@ mod tests {
         assert_eq!(notice(&record.replace("CONSTRAINT_MEMCG", "CONSTRAINT_NONE")), None);
         // A process may write the same line into the log, but not in the kernel's name.
         assert_eq!(notice(&record.replacen("6,", "14,", 1)), None);
+    }
+
+    #[test]
+    fn a_limit_that_was_set_inside_is_none_of_ours() {
+        let record = killed("/", &format!("/cowl-12ab/{ID}/payload/a"), "sh");
+        let by = |group: &str| record.replace(&format!("{ID},task_memcg"), &format!("{ID}{group},task_memcg"));
+        assert!(matches!(notice(&by("/payload")), Some(Notice::Killed { pid: 4711, .. })));
+        for inside in ["/payload/system.slice/a.service", "/payload/payload", "/payload/,task_memcg=/payload"] {
+            assert_eq!(notice(&by(inside)), None, "{inside}");
+        }
     }
 
     #[test]

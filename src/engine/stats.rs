@@ -124,7 +124,7 @@ impl Meter {
             tx_packets,
             disk: disk.map(|d| d.used),
             disk_limit: disk.and_then(|d| d.limit),
-            hits: self.hits(v1_memory, &text),
+            hits: self.hits(id, v1_memory, &text),
         })
     }
 
@@ -140,20 +140,33 @@ impl Meter {
         }
     }
 
-    fn hits(&self, v1_memory: bool, text: &impl Fn(&str, &str, &str) -> String) -> Hits {
-        let pids = keyed(&text("pids", "pids.events", "pids.events"), "max");
+    fn hits(&self, id: &ContainerId, v1_memory: bool, text: &impl Fn(&str, &str, &str) -> String) -> Hits {
+        let pids = if self.cgroups.tells_refusals_apart(id) {
+            own(&self.cgroups.read_both(id, "pids.events.local"), "max")
+        } else {
+            keyed(&text("pids", "pids.events", "pids.events"), "max")
+        };
         if v1_memory {
             let oom_kills = keyed(&text("memory", "memory.oom_control", ""), "oom_kill");
             return Hits { oom_kills, memory: number(&text("memory", "memory.failcnt", "")), memory_high: 0, pids };
         }
-        let events = text("memory", "", "memory.events");
-        Hits {
-            oom_kills: keyed(&events, "oom_kill"),
-            memory: keyed(&events, "max"),
-            memory_high: keyed(&events, "high"),
-            pids,
-        }
+        v2_hits(&text("memory", "", "memory.events"), &self.cgroups.read_both(id, "memory.events.local"), pids)
     }
+}
+
+/// `all` counts the whole tree, with limits that were set inside; `local` only those of the container's
+/// own groups. Victims are counted in `all` alone: at most as many as found no memory here are ours.
+fn v2_hits(all: &str, local: &[String], pids: u64) -> Hits {
+    Hits {
+        oom_kills: keyed(all, "oom_kill").min(own(local, "oom")),
+        memory: own(local, "max"),
+        memory_high: own(local, "high"),
+        pids,
+    }
+}
+
+fn own(texts: &[String], key: &str) -> u64 {
+    texts.iter().map(|text| keyed(text, key)).sum()
 }
 
 fn number(text: &str) -> u64 {
@@ -175,6 +188,17 @@ mod tests {
         assert_eq!(keyed(text, "usage"), 0);
         assert_eq!(keyed(text, "inactive_file"), 4096);
         assert_eq!((keyed(text, "oom"), keyed(text, "oom_kill")), (3, 2));
+    }
+
+    #[test]
+    fn limits_that_were_set_inside_are_not_its_own() {
+        let all = "low 0\nhigh 7\nmax 900\noom 12\noom_kill 12\noom_group_kill 0\n";
+        let none = "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\n".to_owned();
+        assert_eq!(v2_hits(all, &[none.clone(), none.clone()], 0), Hits::default());
+        // Met by two at once, who are content with one victim.
+        let met = "low 0\nhigh 3\nmax 40\noom 14\noom_kill 0\n".to_owned();
+        let hits = Hits { oom_kills: 12, memory: 40, memory_high: 3, pids: 5 };
+        assert_eq!(v2_hits(all, &[none, met], 5), hits);
     }
 
     #[test]

@@ -127,6 +127,6 @@ fn noticed(node: &Node, notice: Notice) -> Option<Hit> {
     let mut hits = lock(&node.samples.hits);
     match notice {
         Notice::Killed { id, process, pid } => hits.killed(id, process, pid, Instant::now()),
-        Notice::ForkRefused { id } => hits.refused_fork(id, Instant::now()),
+        Notice::ForkRefused { id, .. } => hits.refused_fork(id, Instant::now()),
     }
 }

@@ -21,4 +21,4 @@ check "systemctl enable --now" "." eval 'systemctl enable --now cowl-node && ech
 check "the unit says it is ready" "^active" systemctl is-active cowl-node
 check "the doctor finds nothing to mend" "v2" cowl doctor
 ready() { cowl images list --json | grep -E '"state": ?"ready"'; }
-check "the image becomes ready" "ready" within 600 ready
+check "the image becomes ready" "ready" within 1800 ready

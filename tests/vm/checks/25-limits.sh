@@ -18,11 +18,16 @@ check "pids.max" "^300$" cat "$limits/pids.max"
 check "io.max" "rbps=209715200 wbps=209715200" cat "$limits/io.max"
 check "too many tasks are refused" "temporarily unavailable" inside \
     "perl -e 'while (\$n++ < 1000) { \$p = fork; last unless defined \$p; if (!\$p) { sleep 99; exit } push @p, \$p } print \$!; kill 9, @p'"
+# A name of its own, to be looked for among what is told.
+check "a unit's own limit kills" "Result=oom-kill" inside "cp /usr/bin/tail /run/innerhog; systemd-run --quiet --wait \
+    --unit=tight --property=MemoryMax=20M --property=MemorySwapMax=0 /run/innerhog /dev/zero; \
+    systemctl show --property=Result tight; systemctl reset-failed tight"
 # Slowed down, it would take long to come to its end.
 check "the high mark goes" "memory 300M, swap" cowl containers set one --unset memory-high
 check "memory.high is open" "^max$" cat "$limits/memory.high"
 check "a memory bomb is killed" "rc 137" inside "perl -e '\$x = q(x) x 400_000_000'; echo rc \$?"
 check "the kill is told by name" "perl" within 60 told 'container\.oom .*memory perl'
+check "the kill by the unit's is not, and is older" "^0$" eval 'cowl events -n 100 | grep -c innerhog; true'
 check "the refused fork is told" "pids" within 60 told 'container\.limit_hit .*pids'
 check "a full quota refuses" "quota exceeded" inside \
     "dd if=/dev/urandom of=/root/big bs=1M count=700 conv=fsync 2>&1; rm -f /root/big"
