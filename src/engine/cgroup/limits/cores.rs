@@ -1,15 +1,21 @@
 //! Which cores a container may run on.
 //!
-//! On v2 that is one file. On v1 a group of cpuset starts out without cores and memory, and every
-//! group costs each fork a little: a container has one only once it is wanted.
+//! On v2 that is one file, which cannot be emptied again while tasks run. On v1 a group of cpuset
+//! starts out without cores and memory, and every group costs each fork a little: a container has
+//! one only once it is wanted.
 
 use std::fs;
+use std::path::Path;
 
 use super::Pen;
 use crate::api::ContainerId;
 use crate::api::settings::{self, Limits};
 use crate::engine::cgroup::{CPUSET, Cgroups, make_dir};
 use crate::engine::error::{Context, Result};
+
+fn read_line(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
 
 impl Cgroups {
     pub(super) fn limit_cores(&self, id: &ContainerId, limits: &Limits, pen: &mut Pen) {
@@ -33,7 +39,10 @@ impl Cgroups {
         }
         let wanted = wanted.map(|(_, some)| some);
         if !v1 {
-            return pen.put("cpu_set", Some(dir.join("cpuset.cpus")), wanted, "\n");
+            let file = dir.join("cpuset.cpus");
+            // With tasks in it the kernel refuses to empty it (ENOSPC): all cores are the same.
+            let unset = if read_line(&file).is_empty() { "\n" } else { of_host };
+            return pen.put("cpu_set", Some(file), wanted, unset);
         }
         // Wanted also for a quota: lxcfs before 6.0 looks for that at the path of the cpuset.
         if (wanted.is_some() || limits.cpu.is_some())
