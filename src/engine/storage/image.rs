@@ -50,6 +50,9 @@ pub struct BuiltImage {
 struct Facts {
     size: u64,
     created_at: i64,
+    /// SHA-256 of the stream it came by in somebody's archive; none for an image of our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stream: Option<String>,
 }
 
 /// The tier of an image id, `TIER-YYYYMMDD-XXXXXXXX`; `None` for what is no image id.
@@ -99,16 +102,20 @@ impl Pool {
 
     /// Facts about one complete image.
     pub(super) fn built(&self, id: &str) -> Result<BuiltImage> {
-        let path = self.template(id)?.join("image.json");
-        let text = fs::read_to_string(&path).at("read", &path)?;
-        let facts: Facts = serde_json::from_str(&text)
-            .map_err(|e| Error::Unsupported(format!("{} is not what Cowl wrote: {e}", path.display())))?;
+        let facts = self.facts(id)?;
         Ok(BuiltImage {
             id: id.to_owned(),
             tier: tier_of(id).unwrap_or_default().to_owned(),
             size: facts.size,
             created_at: facts.created_at,
         })
+    }
+
+    fn facts(&self, id: &str) -> Result<Facts> {
+        let path = self.template(id)?.join("image.json");
+        let text = fs::read_to_string(&path).at("read", &path)?;
+        serde_json::from_str(&text)
+            .map_err(|e| Error::Unsupported(format!("{} is not what Cowl wrote: {e}", path.display())))
     }
 
     /// The template of a complete image.
@@ -144,11 +151,27 @@ impl Pool {
 
     /// Makes an image of a writable subvolume in `tmp/` that holds a finished root file system.
     pub(super) fn adopt(&self, tree: Scratch, id: &str, created_at: i64) -> Result<BuiltImage> {
+        self.adopt_from(tree, id, created_at, None)
+    }
+
+    /// SHA-256 of the stream by which an image came in an archive.
+    pub(super) fn stream_of(&self, id: &str) -> Result<Option<String>> {
+        Ok(self.facts(id)?.stream)
+    }
+
+    /// The same for an image that came in an archive, by a stream of this SHA-256.
+    pub(super) fn adopt_from(
+        &self,
+        tree: Scratch,
+        id: &str,
+        created_at: i64,
+        stream: Option<String>,
+    ) -> Result<BuiltImage> {
         let image = self.root.join("images").join(id);
         // A subvolume nested in the image would be an empty stub in every snapshot.
         btrfs::delete_children(tree.path()).at("remove nested subvolumes of", tree.path())?;
         hostile::check(tree.path())?;
-        let facts = Facts { size: bytes_of(tree.path())?, created_at };
+        let facts = Facts { size: bytes_of(tree.path())?, created_at, stream };
         fs::rename(tree.path(), &image).at("move the new image to", &image)?;
         tree.keep();
         let image = Scratch::new(image);

@@ -130,6 +130,15 @@ pub struct Info {
     pub uuid: [u8; 16],
     /// UUID of the subvolume it is a snapshot of; zero for none.
     pub parent_uuid: [u8; 16],
+    /// UUID that it had where it was sent from; zero when it was made here.
+    pub received_uuid: [u8; 16],
+}
+
+impl Info {
+    /// The UUID that it goes by in streams: where it was made first.
+    pub fn lineage(&self) -> [u8; 16] {
+        if self.received_uuid == [0; 16] { self.uuid } else { self.received_uuid }
+    }
 }
 
 /// Whether the path lies on a btrfs file system.
@@ -345,6 +354,7 @@ pub fn info(path: &Path) -> io::Result<Info> {
         created_at: i64::try_from(raw.otime.sec).unwrap_or(i64::MAX),
         uuid: raw.uuid,
         parent_uuid: raw.parent_uuid,
+        received_uuid: raw.received_uuid,
     })
 }
 
