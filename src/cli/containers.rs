@@ -10,7 +10,7 @@ use super::create;
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use super::resolve;
-use super::{settings, usage, wait};
+use super::{exports, settings, usage, wait};
 use crate::api::Container;
 use crate::api::container::{Operation, StatusLog, UpdateContainer};
 
@@ -66,6 +66,12 @@ pub(super) enum Command {
         #[arg(long, conflicts_with = "watch")]
         history: bool,
     },
+    /// Write a container to one file
+    Export(Box<exports::Export>),
+    /// Make a container of a file that export wrote
+    Import(Box<exports::Import>),
+    /// Check a file that export wrote, without a node
+    Verify(exports::Verify),
     /// Delete a container with its snapshots
     #[command(visible_alias = "rm")]
     Delete(Which),
@@ -92,6 +98,9 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Stats { which, .. } => usage::now(context, &which).await,
         Command::Sleep(which) => operate(context, &which, Operation::Sleep).await,
         Command::Logs(which) => logs(context, &which).await,
+        Command::Export(args) => exports::export(context, &args).await,
+        Command::Import(args) => exports::import(context, &args).await,
+        Command::Verify(args) => exports::verify(context, &args),
         Command::Delete(which) => delete(context, &which).await,
     }
 }

@@ -12,6 +12,7 @@
 mod api;
 mod events;
 mod execute;
+mod exports;
 mod files;
 mod kit;
 mod lines;
@@ -26,6 +27,7 @@ mod error;
 pub use error::{Error, Result};
 pub use events::EventStream;
 pub use execute::{ExecuteIn, Output, Running};
+pub use exports::Archive;
 pub use files::Upload;
 pub use kit::Kit;
 pub use terminal::{FromTerminal, TerminalInput, TerminalOutput, TerminalQuery};

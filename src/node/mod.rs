@@ -7,6 +7,7 @@ pub mod clock;
 mod context;
 pub mod dns;
 pub mod driver;
+pub mod exports;
 pub mod firewall;
 pub mod fleet;
 pub mod images;

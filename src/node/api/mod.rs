@@ -8,6 +8,7 @@ mod checks;
 mod containers;
 mod env;
 mod events;
+mod exports;
 mod extract;
 mod files;
 mod firewall;
@@ -21,6 +22,8 @@ mod shares;
 mod snapshots;
 mod status;
 mod users;
+
+pub use exports::import_checks;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +54,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(firewall::router())
         .merge(network::router())
         .merge(snapshots::router())
+        .merge(exports::router())
         .merge(files::router())
         .merge(status::router())
         .merge(images::router())

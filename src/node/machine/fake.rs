@@ -17,11 +17,14 @@ use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
+use crate::engine::archive::manifest::{About, Manifest};
 use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::firewall::Policy;
 use crate::engine::quota::DiskUse;
 use crate::engine::shim::protocol::{Event, Outcome, Status};
 use crate::engine::stats::Usage;
+use crate::engine::storage::export;
+use crate::engine::storage::import::{Terms, Unpacked};
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
 use crate::engine::{Error, Result};
 
@@ -419,6 +422,26 @@ impl Machine for Fake {
 
     fn dial(&self, _id: &ContainerId, _port: u16) -> io::Result<OwnedFd> {
         Err(io::ErrorKind::ConnectionRefused.into())
+    }
+
+    fn export(&self, id: &ContainerId, asked: &export::Asked, about: About) -> Result<export::Export> {
+        let _ = (id, asked, about);
+        Err(Error::Unsupported("a machine in memory has no archives".into()))
+    }
+
+    fn unpack(
+        &self,
+        id: &ContainerId,
+        input: &mut dyn io::Read,
+        terms: &mut dyn FnMut(&Manifest) -> Result<Terms>,
+    ) -> Result<Unpacked> {
+        let _ = (id, input, terms);
+        Err(Error::Unsupported("a machine in memory has no archives".into()))
+    }
+
+    fn place(&self, id: &ContainerId, unpacked: Unpacked) -> Result<()> {
+        drop(unpacked);
+        self.step("place", id).map(drop)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
 use crate::api::{ContainerId, Settings};
 use crate::engine::Result;
+use crate::engine::archive::manifest::{About, Manifest};
 use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::firewall::Policy;
 use crate::engine::quota::DiskUse;
@@ -31,6 +32,8 @@ use crate::engine::ramdisk::{self, Ramdisk};
 use crate::engine::shares::Share;
 use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
+use crate::engine::storage::export;
+use crate::engine::storage::import::{Terms, Unpacked};
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
 
 /// What a container needs to start, beside its disk.
@@ -113,4 +116,12 @@ pub trait Machine: Send + Sync + 'static {
     fn hide_share(&self, id: &ContainerId, name: &str) -> Result<()>;
     fn kit_socket(&self, id: &ContainerId) -> PathBuf;
     fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd>;
+    fn export(&self, id: &ContainerId, asked: &export::Asked, about: About) -> Result<export::Export>;
+    fn unpack(
+        &self,
+        id: &ContainerId,
+        input: &mut dyn io::Read,
+        terms: &mut dyn FnMut(&Manifest) -> Result<Terms>,
+    ) -> Result<Unpacked>;
+    fn place(&self, id: &ContainerId, unpacked: Unpacked) -> Result<()>;
 }

@@ -14,6 +14,7 @@ use crate::api::ContainerId;
 use crate::api::files::{Listing, Stat};
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
+use crate::engine::archive::manifest::{About, Manifest};
 use crate::engine::cgroup::Cgroups;
 use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::fault;
@@ -24,6 +25,8 @@ use crate::engine::ramdisk;
 use crate::engine::shares::{self, Share};
 use crate::engine::shim::protocol::{Event, Reply, Request, Status};
 use crate::engine::stats::{Interfaces, Meter, Usage};
+use crate::engine::storage::export;
+use crate::engine::storage::import::{Terms, Unpacked};
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
 use crate::engine::{self, Config, Result, limits};
 
@@ -248,5 +251,22 @@ impl Machine for Real {
 
     fn dial(&self, id: &ContainerId, port: u16) -> io::Result<OwnedFd> {
         launch::dial(&self.config, id, port)
+    }
+
+    fn export(&self, id: &ContainerId, asked: &export::Asked, about: About) -> Result<export::Export> {
+        self.pool.export(id, asked, about)
+    }
+
+    fn unpack(
+        &self,
+        id: &ContainerId,
+        input: &mut dyn io::Read,
+        terms: &mut dyn FnMut(&Manifest) -> Result<Terms>,
+    ) -> Result<Unpacked> {
+        self.pool.unpack_container(id, input, terms)
+    }
+
+    fn place(&self, id: &ContainerId, unpacked: Unpacked) -> Result<()> {
+        self.pool.place(id, unpacked)
     }
 }

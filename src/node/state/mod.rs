@@ -19,6 +19,7 @@
 pub mod addresses;
 pub mod containers;
 pub mod events;
+pub mod exports;
 pub mod firewall;
 pub mod journal;
 pub mod known;
