@@ -293,7 +293,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Removes what an import that came to nothing has put in place before its disk.
+    /// Removes images that came in archives and that no disk or snapshot is made from any more.
     ///
     /// # Errors
     /// When the kernel refuses.

@@ -2,6 +2,8 @@
 //! containers as archives ([`crate::engine::archive`]).
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -74,18 +76,26 @@ async fn export(State(node): State<NodeState>, Params(id): Params<String>, asked
     let ready = node.engine(move |m| m.export(&id, &what, about)).await?;
     let (tx, rx) = mpsc::channel(4);
     let runtime = tokio::runtime::Handle::current();
+    let whole = Arc::new(AtomicBool::new(false));
+    let written = Arc::clone(&whole);
     node.tasks.spawn_blocking(move || {
-        let mut out = io::BufWriter::with_capacity(CHUNK / 4, Out { tx: tx.clone(), runtime: runtime.clone() });
-        if let Err(error) = ready.write(&mut out) {
-            tracing::info!(container = %id, %error, "an export was not finished");
-            // The connection breaks, so that whoever reads knows.
-            let _ = runtime.block_on(tokio::time::timeout(PATIENCE, tx.send(Err(io::Error::other(error.to_string())))));
-            // What is still held is of no use.
-            let (_, rest) = out.into_parts();
-            drop(rest);
+        let mut out = io::BufWriter::with_capacity(CHUNK / 4, Out { tx, runtime });
+        match ready.write(&mut out) {
+            Ok(()) => written.store(true, Ordering::SeqCst),
+            Err(error) => tracing::warn!(container = %id, %error, "an export was not finished"),
+        }
+        // What is still held after a failure is of no use.
+        drop(out.into_parts());
+    });
+    // Whatever ends the writing early breaks the connection, so that whoever reads knows.
+    let stream = futures_util::stream::unfold(Some((rx, whole)), |state| async {
+        let (mut rx, whole) = state?;
+        match rx.recv().await {
+            Some(piece) => Some((piece, Some((rx, whole)))),
+            None if whole.load(Ordering::SeqCst) => None,
+            None => Some((Err(io::Error::other("the export was not finished")), None)),
         }
     });
-    let stream = futures_util::stream::unfold(rx, |mut rx| async { rx.recv().await.map(|piece| (piece, rx)) });
     let mut response = Body::from_stream(stream).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
@@ -105,7 +115,8 @@ struct Out {
 impl io::Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let piece = Ok(Bytes::copy_from_slice(bytes));
-        match self.runtime.block_on(tokio::time::timeout(PATIENCE, self.tx.send(piece))) {
+        // The timer has to be made inside of the runtime, which the packers' threads are not.
+        match self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.tx.send(piece)).await }) {
             Ok(Ok(())) => Ok(bytes.len()),
             Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone")),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")),
