@@ -10,7 +10,7 @@ use super::create;
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use super::resolve;
-use super::{branch, pool, settings, usage, wait};
+use super::{branch, exports, pool, settings, usage, wait};
 use crate::api::Container;
 use crate::api::container::{Operation, StatusLog, UpdateContainer};
 
@@ -68,6 +68,12 @@ pub(super) enum Command {
     },
     /// Show what its bytes on disk are: its own, its image's, or held by snapshots only
     Disk(Which),
+    /// Write a container to one file
+    Export(Box<exports::Export>),
+    /// Make a container of a file that export wrote
+    Import(Box<exports::Import>),
+    /// Check a file that export wrote, without a node
+    Verify(exports::Verify),
     /// Delete a container with its snapshots
     #[command(visible_alias = "rm")]
     Delete(Which),
@@ -103,6 +109,9 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Disk(which) => pool::disk(context, &which).await,
         Command::Sleep(which) => operate(context, &which, Operation::Sleep).await,
         Command::Logs(which) => logs(context, &which).await,
+        Command::Export(args) => exports::export(context, &args).await,
+        Command::Import(args) => exports::import(context, &args).await,
+        Command::Verify(args) => exports::verify(context, &args),
         Command::Delete(which) => delete(context, &which).await,
         Command::Copy(args) => branch::copy(context, args).await,
         Command::Branch(args) => branch::branch(context, args).await,

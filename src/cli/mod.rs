@@ -26,6 +26,7 @@ mod doctor;
 mod doors;
 mod events;
 mod explain;
+mod exports;
 mod fail;
 mod files;
 mod firewall;
@@ -301,6 +302,9 @@ mod tests {
             "cowl containers set x --unset memory --unset all",
             "cowl projects set demo --pids 500 --disk 2G",
             "cowl containers create --project demo --memory 512M --ksm",
+            "cowl containers export x --snapshot a --since b --snapshots all -o - --no-image --level 9",
+            "cowl containers import a b --project demo --name x --limit 2G --keep-identity --no-start",
+            "cowl containers verify a",
             "cowl containers stats x --watch",
             "cowl firewall list -c x",
             "cowl firewall ingress create -c x --action allow --protocol tcp --destination-port 22 --source 192.0.2.7 --description office",

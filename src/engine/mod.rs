@@ -22,6 +22,7 @@
 //!
 //! The node asks; nothing in here decides.
 
+pub mod archive;
 pub mod cgroup;
 pub mod error;
 pub mod fault;

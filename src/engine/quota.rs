@@ -109,6 +109,20 @@ impl Quotas {
         Ok(made)
     }
 
+    /// Takes a subvolume out of a container's group; it counts for nobody then.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn release(&self, id: &ContainerId, subvolume: &Path) -> Result<()> {
+        if !self.are_on() {
+            return Ok(());
+        }
+        let member = btrfs::info(subvolume).at("ask", subvolume)?.id;
+        absent(quota::leave(&self.root, member, group(id)), libc::ENOENT)
+            .context(|| format!("take {} out of its quota group", subvolume.display()))?;
+        Ok(())
+    }
+
     /// Limits a container's group; `None` is no limit.
     ///
     /// # Errors

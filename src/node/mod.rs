@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod bus;
+pub mod calendar;
 pub mod carry;
 pub mod clock;
 mod context;
@@ -9,6 +10,7 @@ pub mod copy;
 pub mod dedupe;
 pub mod dns;
 pub mod driver;
+pub mod exports;
 pub mod firewall;
 pub mod fleet;
 pub mod images;

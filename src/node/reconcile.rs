@@ -11,6 +11,7 @@
 //! | `running`, `paused` | no | started again when wanted and `autostart`, else `stopped` |
 //! | `stopped`, `failed` | yes | adopted: the crash came after the start, before the note of it |
 //! | create under way | no | done again from its first step (each can be repeated) |
+//! | import under way | no | finished when its disk is in place, else forgotten |
 //! | delete under way | any | finished |
 //! | stop under way | no | `stopped`; by the node's own end, as if nothing had been under way |
 //! | restart under way | no | finished |
@@ -111,6 +112,14 @@ pub fn plan(facts: Facts<'_>) -> Plan {
             false => S::Running,
         });
     }
+    if kind == Some(Kind::Import) {
+        // Its disk is the last that is put in place; without it nothing of it ever was.
+        return match (facts.has_disk, row.wanted) {
+            (false, _) => Plan { then: Then::Delete, ..rest(S::Deleting) },
+            (true, true) => Plan { then: Then::Create, ..rest(S::Creating) },
+            (true, false) => rest(S::Stopped),
+        };
+    }
     if kind == Some(Kind::Create) || row.state == S::Creating {
         return Plan { then: Then::Create, ..rest(S::Creating) };
     }
@@ -162,7 +171,7 @@ fn halting(row: &ContainerRow, operation: &Operation) -> Option<Wish> {
         Kind::Restore | Kind::Sync if !ran => Wish::SleepOn,
         Kind::Stop | Kind::Restart | Kind::Restore | Kind::Sync => Wish::Operate(container::Operation::Restart),
         Kind::Sleep => Wish::SleepOn,
-        Kind::Create | Kind::Start | Kind::Delete | Kind::Copy => return None,
+        Kind::Create | Kind::Start | Kind::Delete | Kind::Copy | Kind::Import => return None,
     })
 }
 

@@ -22,6 +22,8 @@ stories![
     killed_at_every_step_of_copy,
     killed_at_every_step_of_sync,
     killed_at_every_step_of_restore_files,
+    killed_at_every_step_of_export,
+    killed_at_every_step_of_import,
     killed_again_and_again_under_load,
     a_power_cut_loses_nothing_that_was_answered,
 ];
@@ -292,6 +294,83 @@ fn killed_at_every_step_of_restore_files() {
         assert!(state == "one" || state == "two", "{before}: {state:?} is neither before nor after");
     }
     panic!("restoring files never gets through");
+}
+
+/// Fifty times `kill -9`, at any moment, while containers count, commands run and requests come.
+/// Nothing half-made lies in the pool, and no disk that nobody knows.
+fn tidy(node: &Node, what: &str) {
+    let tmp: Vec<_> = fs::read_dir(node.state_dir().join("pool/tmp")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert!(tmp.is_empty(), "{what}: {tmp:?}");
+    let found = node.cowl(&["--json", "doctor", "--leaks"]).stdout;
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    let mine: Vec<_> = found.as_array().unwrap().iter().filter(|l| l["kind"] == "subvolume").collect();
+    assert!(mine.is_empty(), "{what}: {mine:?}");
+}
+
+fn killed_at_every_step_of_export() {
+    let doomed = Doomed::new("steps-export");
+    let node = &doomed.node;
+    let c = node.container("steps");
+    let file = node.dir.join("out.cowl");
+    for n in 0..STEPS_MAX {
+        let words = ["containers", "export", &c.id, "--no-image", "-o", file.to_str().unwrap()];
+        let Some((ran, before)) = doomed.run(n, &words, || true) else {
+            assert!(n > 2, "an export of {n} steps?");
+            node.cowl(&["containers", "verify", file.to_str().unwrap()]).ok();
+            return;
+        };
+        // What has its name is whole; when the last step is removing what was made for it, it is there.
+        assert_eq!(file.exists(), ran.code == 0, "{before}");
+        if file.exists() {
+            node.cowl(&["containers", "verify", file.to_str().unwrap()]).ok();
+            fs::remove_file(&file).unwrap();
+        }
+        tidy(node, &before);
+        settles(&c, &["running"], &before);
+    }
+    panic!("an export never gets through");
+}
+
+fn killed_at_every_step_of_import() {
+    let doomed = Doomed::new("steps-import");
+    let node = &doomed.node;
+    let c = node.container("steps");
+    c.says("echo kept > /root/kept; sync");
+    c.cowl(&["snapshots", "create", "--alias", "one"]).ok();
+    let file = node.dir.join("in.cowl");
+    let file = file.to_str().unwrap();
+    node.cowl(&["containers", "export", &c.id, "--snapshots", "all", "--no-image", "-o", file]).ok();
+    let project = node.project("steps");
+    for n in 0..STEPS_MAX {
+        let name = format!("moved-{n}");
+        let find = || {
+            let ran = node.cowl(&["--json", "containers", "list", "--project", &project]);
+            let all = (ran.code == 0).then(|| ran.json())?;
+            all.as_array().unwrap().iter().find(|c| c["name"] == name).cloned()
+        };
+        let words = ["--json", "containers", "import", file, "--project", &project, "--name", &name];
+        let crashed = doomed.run(n, &words, || find().is_some_and(|c| c["status"] == "running"));
+        let ended = crashed.is_none();
+        let (ran, before) = crashed.map_or_else(|| (None, "done".to_owned()), |(ran, before)| (Some(ran), before));
+        let gone = eventually(&format!("{before}: to be there, or not"), 60, || match find() {
+            None => Some(true),
+            Some(found) => (found["status"] == "running").then_some(false),
+        });
+        if gone {
+            assert_ne!(ran.map(|ran| ran.code), Some(0), "{before}: answered, but lost");
+        } else {
+            let new = Container::from_json(node, &find().unwrap());
+            settles(&new, &["running"], &before);
+            assert_eq!(new.says("cat /root/kept"), "kept", "{before}");
+            assert_eq!(node.json(&["snapshots", "list", &new.id]).as_array().unwrap().len(), 1, "{before}");
+        }
+        tidy(node, &before);
+        if ended {
+            assert!(n > 8 && !gone, "an import of {n} steps?");
+            return;
+        }
+    }
+    panic!("an import never gets through");
 }
 
 /// Fifty times `kill -9`, at any moment, while containers count, commands run and requests come.

@@ -16,6 +16,7 @@ mod command_line;
 mod crashes;
 mod endings;
 mod escape;
+mod exports;
 mod files;
 mod first_run;
 mod golden;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         command_line::all(),
         crashes::all(),
         escape::all(),
+        exports::all(),
         files::all(),
         golden::all(),
         guest_figures::all(),

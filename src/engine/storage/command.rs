@@ -16,6 +16,8 @@ use crate::engine::error::{Context, Error, Result};
 const TAIL_LINES: usize = 12;
 /// How often a quiet program is told of.
 const TICK: Duration = Duration::from_millis(500);
+/// What programs say when there is no room.
+const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 /// Longest line kept, in bytes; what is longer is cut into several.
 const LINE_LIMIT: u64 = 16 * 1024;
 
@@ -241,7 +243,7 @@ fn wait(group: &mut Group, deadline: Duration) -> std::io::Result<Option<ExitSta
 }
 
 fn failed(program: &str, status: String, tail: &VecDeque<String>) -> Error {
-    if let Some(line) = tail.iter().find(|l| l.contains("No space left on device")) {
+    if let Some(line) = tail.iter().find(|l| FULL.iter().any(|full| l.contains(full))) {
         return Error::Full(format!("{program}: {line}"));
     }
     // apt and what calls it: the first error is the cause, the others only say that there was one.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 
+use super::identity;
 use super::pool::{Pool, Scratch, names, remove};
 use crate::api::ContainerId;
 use crate::engine::error::{Context, Error, Result};
@@ -146,6 +147,7 @@ impl Pool {
         }
         let fresh = Scratch::new(self.temporary("restore"));
         btrfs::snapshot(&source, fresh.path()).context(|| format!("copy snapshot {name}"))?;
+        identity::follow(&self.disk(id), fresh.path(), id)?;
         self.put_in_place(id, fresh, safety, &format!("snapshot {name}"))
     }
 

@@ -40,12 +40,35 @@ impl Pool {
     /// [`Error::NotFound`] without that disk, [`Error::Full`].
     pub fn own(&self, id: &ContainerId) -> Result<()> {
         let disk = self.disk(id);
-        if fs::read_to_string(disk.join("owner")).is_ok_and(|owner| owner.trim() == id.as_str()) {
+        if owner(&disk).is_some_and(|owner| owner.trim() == id.as_str()) {
             return Ok(());
         }
-        let root = root(&disk)?;
-        forget(&root).context(|| format!("take the identity of another container off {id}'s disk"))?;
-        mark(&disk, id)
+        renew(&disk, id)
+    }
+}
+
+/// Takes whatever identity a disk has off it, for it is to be that of container `id`.
+pub(super) fn renew(disk: &Path, id: &ContainerId) -> Result<()> {
+    forget(&root(disk)?).context(|| format!("take the identity of another container off {id}'s disk"))?;
+    mark(disk, id)
+}
+
+/// Leaves the identity of a disk as it is, whoever's it was.
+pub(super) fn keep(disk: &Path) -> Result<()> {
+    super::pool::remove(&disk.join("owner"))
+}
+
+/// Whose a disk was last made the own of; none for one that was always its container's.
+fn owner(disk: &Path) -> Option<String> {
+    fs::read_to_string(disk.join("owner")).ok()
+}
+
+/// Gives a disk that is to replace the present one, whose identity was made its own, the same care: a
+/// snapshot that came along from elsewhere may have another's.
+pub(super) fn follow(present: &Path, fresh: &Path, id: &ContainerId) -> Result<()> {
+    match owner(present) {
+        Some(whose) if owner(fresh) != Some(whose) => renew(fresh, id),
+        _ => Ok(()),
     }
 }
 

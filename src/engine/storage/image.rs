@@ -48,13 +48,24 @@ pub struct BuiltImage {
     pub recipe: Option<String>,
 }
 
+/// Where an image came from; nothing is known of those that versions without this made.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Origin {
+    /// What it is made of, as [`recipe`](super::build::recipe) names it; none for a stranger's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
+    /// SHA-256 of the stream it came by in somebody's archive; none for an image of our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+}
+
 /// `image.json` of a template.
 #[derive(Debug, Serialize, Deserialize)]
 struct Facts {
     size: u64,
     created_at: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    recipe: Option<String>,
+    #[serde(flatten)]
+    origin: Origin,
 }
 
 /// The tier of an image id, `TIER-YYYYMMDD-XXXXXXXX`; `None` for what is no image id.
@@ -104,17 +115,21 @@ impl Pool {
 
     /// Facts about one complete image.
     pub(super) fn built(&self, id: &str) -> Result<BuiltImage> {
-        let path = self.template(id)?.join("image.json");
-        let text = fs::read_to_string(&path).at("read", &path)?;
-        let facts: Facts = serde_json::from_str(&text)
-            .map_err(|e| Error::Unsupported(format!("{} is not what Cowl wrote: {e}", path.display())))?;
+        let facts = self.facts(id)?;
         Ok(BuiltImage {
             id: id.to_owned(),
             tier: tier_of(id).unwrap_or_default().to_owned(),
             size: facts.size,
             created_at: facts.created_at,
-            recipe: facts.recipe,
+            recipe: facts.origin.recipe,
         })
+    }
+
+    fn facts(&self, id: &str) -> Result<Facts> {
+        let path = self.template(id)?.join("image.json");
+        let text = fs::read_to_string(&path).at("read", &path)?;
+        serde_json::from_str(&text)
+            .map_err(|e| Error::Unsupported(format!("{} is not what Cowl wrote: {e}", path.display())))
     }
 
     /// The template of a complete image.
@@ -148,13 +163,18 @@ impl Pool {
         }
     }
 
+    /// SHA-256 of the stream by which an image came in an archive.
+    pub(super) fn stream_of(&self, id: &str) -> Result<Option<String>> {
+        Ok(self.facts(id)?.origin.stream)
+    }
+
     /// Makes an image of a writable subvolume in `tmp/` that holds a finished root file system.
-    pub(super) fn adopt(&self, tree: Scratch, id: &str, created_at: i64, recipe: Option<String>) -> Result<BuiltImage> {
+    pub(super) fn adopt(&self, tree: Scratch, id: &str, created_at: i64, origin: Origin) -> Result<BuiltImage> {
         let image = self.root.join("images").join(id);
         // A subvolume nested in the image would be an empty stub in every snapshot.
         btrfs::delete_children(tree.path()).at("remove nested subvolumes of", tree.path())?;
         hostile::check(tree.path())?;
-        let facts = Facts { size: bytes_of(tree.path())?, created_at, recipe };
+        let facts = Facts { size: bytes_of(tree.path())?, created_at, origin };
         fs::rename(tree.path(), &image).at("move the new image to", &image)?;
         tree.keep();
         let image = Scratch::new(image);

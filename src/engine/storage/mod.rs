@@ -19,6 +19,9 @@
 //! | [`image`] | images and the templates made from them |
 //! | [`build`] | a new image from Debian's packages |
 //! | [`transfer`] | an image as one file |
+//! | [`export`], [`import`] | a container as one file ([`crate::engine::archive`]) |
+//! | `streams` | running `btrfs send` and `btrfs receive` |
+//! | `arrived`, `identity` | what is looked at and changed in a disk from elsewhere |
 //! | [`kit`] | the kit's executable, one copy for all |
 //! | [`prune`] | images and kits that nobody needs any more |
 //! | [`size`] | what a subvolume takes |
@@ -30,6 +33,7 @@
 //! | `tree`, `owners` | the merged tree behind the view, and its users' names |
 //! | `command` | running a program with a deadline |
 
+mod arrived;
 pub mod backing;
 pub mod build;
 pub mod cached;
@@ -39,15 +43,20 @@ mod copies;
 pub mod dedupe;
 pub mod diff;
 pub mod disks;
+pub mod export;
 mod hostile;
 mod identity;
 pub mod image;
+pub mod import;
 pub mod kit;
+#[cfg(test)]
+mod moved;
 mod owners;
 pub mod pool;
 pub mod prune;
 pub mod size;
 pub mod space;
+mod streams;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod transfer;

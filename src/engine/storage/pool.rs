@@ -129,7 +129,8 @@ impl Pool {
             remove(&self.root.join("tmp").join(name))?;
         }
         self.quotas.sweep(|| self.disks())?;
-        self.sweep_images()
+        self.sweep_images()?;
+        self.sweep_imported()
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::backing;
-use super::image::new_id;
+use super::image::{Origin, new_id};
 use super::pool::{Pool, Scratch};
 use crate::api::ContainerId;
 use crate::engine::Config;
@@ -66,7 +66,7 @@ impl Scene {
         let tree = Scratch::new(self.pool.temporary("tiny"));
         btrfs::create(tree.path()).unwrap();
         plant(tree.path());
-        self.pool.adopt(tree, &new_id("tiny"), 1_700_000_000, None).unwrap();
+        self.pool.adopt(tree, &new_id("tiny"), 1_700_000_000, Origin::default()).unwrap();
     }
 
     /// The image's id.

@@ -13,21 +13,19 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{command, run_between};
-use super::image::{BuiltImage, tier_of};
-use super::pool::{Pool, Scratch, names, remove};
+use super::image::{BuiltImage, Origin, tier_of};
+use super::pool::{Pool, Scratch};
+use super::streams::{Room, send};
+use crate::engine::archive::stream::Rules;
 use crate::engine::error::{Context, Error, Result};
 use crate::engine::sys::btrfs;
 
 const MAGIC: &str = "cowl-image 1";
 /// Longest head of an export, in bytes.
 const HEAD_LIMIT: u64 = 4096;
-/// For sending or receiving a few hundred MB on a busy box.
-const DEADLINE: Duration = Duration::from_secs(900);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
@@ -52,23 +50,12 @@ impl Pool {
         let head = serde_json::to_string(&Head { id: built.id, created_at: built.created_at, recipe: built.recipe })
             .map_err(|e| Error::Unsupported(e.to_string()))?;
         writeln!(out, "{MAGIC}\n{head}").at("write", &partial)?;
-        let start = out.stream_position().at("write", &partial)?;
-        // Compressed extents travel as they are where kernel (6.0) and tools (5.19) can.
-        if self.send(&image, &out, &["--proto", "2", "--compressed-data"]).is_err() {
-            out.set_len(start).and_then(|()| out.seek(SeekFrom::Start(start))).at("write", &partial)?;
-            self.send(&image, &out, &[])?;
-        }
+        let to = out.try_clone().at("write", &partial)?;
+        send(&image, None, Stdio::from(to))?;
         out.sync_all().at("write", &partial)?;
         std::fs::rename(&partial, file).at("rename to", file)?;
         guard.keep();
         Ok(())
-    }
-
-    fn send(&self, image: &Path, out: &File, options: &[&str]) -> Result<()> {
-        let mut send = command("btrfs");
-        send.args(["--quiet", "send"]).args(options).arg("--").arg(image);
-        send.stdout(Stdio::from(out.try_clone().context(|| "send the image".into())?));
-        run_between(send, Stdio::null(), DEADLINE)
     }
 
     /// Copies an image that another pool exported with [`Pool::export_image`]. One that is here
@@ -83,35 +70,11 @@ impl Pool {
         if let Ok(built) = self.built(&head.id) {
             return Ok(built);
         }
-        let dir = self.temporary("import");
-        std::fs::create_dir(&dir).at("create", &dir)?;
-        let dir = Scratch::new(dir);
-        let received = self.receive(input, dir.path());
-        let tree = match received {
-            Ok(tree) => tree,
-            Err(e) => {
-                // The guard of a plain directory does not look for subvolumes in it.
-                for name in names(dir.path())? {
-                    remove(&dir.path().join(name))?;
-                }
-                return Err(e);
-            }
-        };
-        self.adopt(tree, &head.id, head.created_at, head.recipe)
-    }
-
-    fn receive(&self, input: File, dir: &Path) -> Result<Scratch> {
-        let mut receive = command("btrfs");
-        // The stream may be anybody's: without the chroot, links in it lead wherever they like.
-        receive.args(["--quiet", "receive", "--chroot", "--"]).arg(dir).stdout(Stdio::null());
-        run_between(receive, Stdio::from(input), DEADLINE)?;
-        let found = names(dir)?;
-        let [name] = found.as_slice() else {
-            return Err(Error::Unsupported(format!("the file holds {} subvolumes instead of an image", found.len())));
-        };
-        let tree = Scratch::new(dir.join(name));
-        btrfs::set_writable(tree.path()).at("make writable", tree.path())?;
-        Ok(tree)
+        let room = Room::new(self)?;
+        let tree = room.receive(&mut input, Rules { name: "image", parent: None, uuid: None })?;
+        btrfs::set_writable(&tree).at("make writable", &tree)?;
+        let origin = Origin { recipe: head.recipe, stream: None };
+        self.adopt(Scratch::new(tree), &head.id, head.created_at, origin)
     }
 }
 
@@ -136,6 +99,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
+    use crate::engine::storage::pool::names;
     use crate::engine::storage::testing::Scene;
 
     #[test]

@@ -121,6 +121,15 @@ pub struct Info {
     pub parent_uuid: [u8; 16],
     /// Transaction that changed it last.
     pub generation: u64,
+    /// UUID that it had where it was sent from; zero when it was made here.
+    pub received_uuid: [u8; 16],
+}
+
+impl Info {
+    /// The UUID that it goes by in streams: where it was made first.
+    pub fn lineage(&self) -> [u8; 16] {
+        if self.received_uuid == [0; 16] { self.uuid } else { self.received_uuid }
+    }
 }
 
 /// Whether the path lies on a btrfs file system.
@@ -351,6 +360,7 @@ pub fn info(path: &Path) -> io::Result<Info> {
         uuid: raw.uuid,
         parent_uuid: raw.parent_uuid,
         generation: raw.generation,
+        received_uuid: raw.received_uuid,
     })
 }
 

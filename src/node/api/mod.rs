@@ -10,6 +10,7 @@ mod dedupe;
 mod diff;
 mod env;
 mod events;
+mod exports;
 mod extract;
 mod files;
 mod firewall;
@@ -28,6 +29,8 @@ mod snapshots;
 mod space;
 mod status;
 mod users;
+
+pub use exports::import_checks;
 
 #[cfg(test)]
 mod tests;
@@ -60,6 +63,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(network::router())
         .merge(snapshots::router())
         .merge(diff::router())
+        .merge(exports::router())
         .merge(files::router())
         .merge(restore_files::router())
         .merge(status::router())

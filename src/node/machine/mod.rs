@@ -27,6 +27,7 @@ use crate::api::settings::Limits;
 use crate::api::space::{Breakdown, DeviceErrors, Dying, Health};
 use crate::api::{ContainerId, Settings};
 use crate::engine::Result;
+use crate::engine::archive::manifest::{About, Manifest};
 use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::firewall::Policy;
 use crate::engine::memory::Memory;
@@ -37,6 +38,8 @@ use crate::engine::shim::protocol::{Event, Status};
 use crate::engine::stats::Usage;
 use crate::engine::storage::dedupe::Scope;
 use crate::engine::storage::diff::text::Found;
+use crate::engine::storage::export;
+use crate::engine::storage::import::{Terms, Unpacked};
 use crate::engine::storage::pool::{BuiltImage, DiskSize, PoolUsage};
 use crate::engine::storage::prune::{Order, Unneeded};
 use crate::node::carry::Carry;
@@ -152,4 +155,12 @@ pub trait Machine: Send + Sync + 'static {
     fn diff(&self, from: &Tree, to: &Tree, below: &[u8], tell: &mut dyn FnMut(Change) -> bool) -> Result<Summary>;
     /// What is at a path in two moments; of files at most `limit` bytes.
     fn peek(&self, from: &Tree, to: &Tree, path: &[u8], limit: u64, follow: bool) -> Result<[Found; 2]>;
+    fn export(&self, id: &ContainerId, asked: &export::Asked, about: About) -> Result<export::Export>;
+    fn unpack(
+        &self,
+        id: &ContainerId,
+        input: &mut dyn io::Read,
+        terms: &mut dyn FnMut(&Manifest) -> Result<Terms>,
+    ) -> Result<Unpacked>;
+    fn place(&self, id: &ContainerId, unpacked: Unpacked) -> Result<()>;
 }

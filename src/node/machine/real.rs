@@ -19,6 +19,7 @@ use crate::api::memory::SharedUsr;
 use crate::api::server::BuildProgress;
 use crate::api::settings::Limits;
 use crate::api::space::{Breakdown, DeviceErrors, Dying, Health};
+use crate::engine::archive::manifest::{About, Manifest};
 use crate::engine::cgroup::Cgroups;
 use crate::engine::cgroup::limits::Shortfall;
 use crate::engine::fault;
@@ -33,6 +34,8 @@ use crate::engine::stats::{Interfaces, Meter, Usage};
 use crate::engine::storage::carry::{self, Source, Target};
 use crate::engine::storage::dedupe::Scope;
 use crate::engine::storage::diff::text::Found;
+use crate::engine::storage::export;
+use crate::engine::storage::import::{Terms, Unpacked};
 use crate::engine::storage::pool::{BuiltImage, DiskSize, Pool, PoolUsage};
 use crate::engine::storage::prune::{Order, Unneeded};
 use crate::engine::{self, Config, Result, limits};
@@ -370,5 +373,22 @@ impl Machine for Real {
     fn peek(&self, from: &Tree, to: &Tree, path: &[u8], limit: u64, follow: bool) -> Result<[Found; 2]> {
         let (from, to) = (self.pool.still(&self.path(from))?, self.pool.still(&self.path(to))?);
         Ok([self.pool.peek(&from, path, limit, follow)?, self.pool.peek(&to, path, limit, follow)?])
+    }
+
+    fn export(&self, id: &ContainerId, asked: &export::Asked, about: About) -> Result<export::Export> {
+        self.pool.export(id, asked, about)
+    }
+
+    fn unpack(
+        &self,
+        id: &ContainerId,
+        input: &mut dyn io::Read,
+        terms: &mut dyn FnMut(&Manifest) -> Result<Terms>,
+    ) -> Result<Unpacked> {
+        self.pool.unpack_container(id, input, terms)
+    }
+
+    fn place(&self, id: &ContainerId, unpacked: Unpacked) -> Result<()> {
+        self.pool.place(id, unpacked)
     }
 }

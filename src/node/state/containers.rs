@@ -177,6 +177,43 @@ pub(super) fn room_in_project(tx: &Transaction<'_>, project: &ProjectId) -> Resu
     }
 }
 
+/// Writes a new container's row in state `creating`, its address and its first status log.
+pub(super) fn insert(tx: &Transaction<'_>, project: &ProjectId, id: &ContainerId, new: &NewContainer) -> Result<()> {
+    let now = clock::now();
+    let alias = room_in_project(tx, project)?;
+    let index = addresses::lease(tx, id)?;
+    tx.execute(
+        "INSERT INTO containers (id, project_id, name, color, tier, hoody_kit, dev_kit, ai, autostart,
+            ramdisk, ramdisk_scope, is_default, state, wanted, env, ssh_public_key, comment, address_idx,
+            warnings, created_at, updated_at, state_since_ms, settings)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'container', ?11, 'creating', 1, ?12, ?13, ?14,
+            ?15, ?16, ?17, ?17, ?18, ?19)",
+        params![
+            id.as_str(),
+            project.as_str(),
+            new.name,
+            new.color,
+            new.tier,
+            new.hoody_kit,
+            new.dev_kit,
+            new.ai,
+            new.autostart,
+            new.ramdisk,
+            alias == "default" && new.name == "hello",
+            text(&new.env),
+            new.ssh_public_key,
+            new.comment,
+            index,
+            text(&new.warnings),
+            now,
+            clock::now_ms(),
+            text(&new.settings)
+        ],
+    )
+    .map_err(explain)?;
+    transitions::log_first(tx, id, &now)
+}
+
 impl Store {
     /// Writes a new container down: its row in state `creating`, its address, its first status log,
     /// its event and the journal's `create`.
@@ -186,41 +223,9 @@ impl Store {
     /// name or key is taken.
     pub fn create_container(&self, project: &ProjectId, new: &NewContainer) -> Result<(ContainerRow, Event)> {
         let id = ContainerId::generate();
-        let now = clock::now();
         let event = self.write(|tx| {
-            let alias = room_in_project(tx, project)?;
-            let index = addresses::lease(tx, &id)?;
-            tx.execute(
-                "INSERT INTO containers (id, project_id, name, color, tier, hoody_kit, dev_kit, ai, autostart,
-                    ramdisk, ramdisk_scope, is_default, state, wanted, env, ssh_public_key, comment, address_idx,
-                    warnings, created_at, updated_at, state_since_ms, settings)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'container', ?11, 'creating', 1, ?12, ?13, ?14,
-                    ?15, ?16, ?17, ?17, ?18, ?19)",
-                params![
-                    id.as_str(),
-                    project.as_str(),
-                    new.name,
-                    new.color,
-                    new.tier,
-                    new.hoody_kit,
-                    new.dev_kit,
-                    new.ai,
-                    new.autostart,
-                    new.ramdisk,
-                    alias == "default" && new.name == "hello",
-                    text(&new.env),
-                    new.ssh_public_key,
-                    new.comment,
-                    index,
-                    text(&new.warnings),
-                    now,
-                    clock::now_ms(),
-                    text(&new.settings)
-                ],
-            )
-            .map_err(explain)?;
+            insert(tx, project, &id, new)?;
             journal::begin(tx, &id, Kind::Create, "disk", &serde_json::json!({}))?;
-            transitions::log_first(tx, &id, &now)?;
             let data = serde_json::json!({ "name": new.name, "status": "creating" });
             events::insert(tx, NewEvent::container("container.creating", *project, id, data))
         })?;

@@ -28,6 +28,8 @@ pub enum Kind {
     Copy,
     /// `stop` → `swap` → `start`; args hold `source`, `safety`, `was_running`.
     Sync,
+    /// `place`: a container from an archive, unpacked, is put where its disk belongs.
+    Import,
 }
 
 impl Kind {
@@ -42,12 +44,13 @@ impl Kind {
             Self::Restore => "restore",
             Self::Copy => "copy",
             Self::Sync => "sync",
+            Self::Import => "import",
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
-        use Kind::{Copy, Create, Delete, Restart, Restore, Sleep, Start, Stop, Sync};
-        [Create, Start, Stop, Restart, Delete, Sleep, Restore, Copy, Sync]
+        use Kind::{Copy, Create, Delete, Import, Restart, Restore, Sleep, Start, Stop, Sync};
+        [Create, Start, Stop, Restart, Delete, Sleep, Restore, Copy, Sync, Import]
             .into_iter()
             .find(|kind| kind.as_str() == word)
     }
@@ -141,8 +144,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_operation_reads_back() {
-        use Kind::{Copy, Create, Delete, Restart, Restore, Sleep, Start, Stop, Sync};
-        for kind in [Create, Start, Stop, Restart, Delete, Sleep, Restore, Copy, Sync] {
+        use Kind::{Copy, Create, Delete, Import, Restart, Restore, Sleep, Start, Stop, Sync};
+        for kind in [Create, Start, Stop, Restart, Delete, Sleep, Restore, Copy, Sync, Import] {
             assert_eq!(Kind::parse(kind.as_str()), Some(kind));
         }
         assert_eq!(Kind::parse("else"), None);

@@ -21,6 +21,7 @@
 pub mod addresses;
 pub mod containers;
 pub mod events;
+pub mod exports;
 pub mod firewall;
 pub mod journal;
 pub mod known;

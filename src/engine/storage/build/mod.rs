@@ -21,7 +21,7 @@ use std::time::Duration;
 use self::mirror::Mirror;
 use self::progress::{Progress, Step};
 use super::command::{Line, Patience, contained, require, stream};
-use super::image::{BuiltImage, new_id};
+use super::image::{BuiltImage, Origin, new_id};
 use super::pool::{Pool, Scratch};
 use crate::api::server::BuildProgress;
 use crate::engine::Config;
@@ -111,7 +111,7 @@ impl Pool {
         }
         progress.enter(Step::Finish, "making the template");
         let now = jiff::Timestamp::now().as_second();
-        let built = self.adopt(tree, &new_id(tier), now, Some(recipe()))?;
+        let built = self.adopt(tree, &new_id(tier), now, Origin { recipe: Some(recipe()), stream: None })?;
         progress.enter(Step::Done, &built.id);
         Ok(built)
     }

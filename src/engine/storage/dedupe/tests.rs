@@ -91,7 +91,12 @@ fn a_copy_of_what_an_image_has_takes_no_disk() {
     fs::write(tree.join("usr/lib/library"), &bytes).unwrap();
     scene
         .pool
-        .adopt(crate::engine::storage::pool::Scratch::new(tree), "tiny-20261123-0a0a0a0a", 1_700_000_000)
+        .adopt(
+            crate::engine::storage::pool::Scratch::new(tree),
+            "tiny-20261123-0a0a0a0a",
+            1_700_000_000,
+            Default::default(),
+        )
         .unwrap();
     let id = scene.disk();
     fs::write(scene.pool.disk(&id).join("ovl/upper/library"), &bytes).unwrap();

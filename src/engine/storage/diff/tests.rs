@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::api::ContainerId;
 use crate::api::diff::{Aspect, Change, ChangeKind, FileType, Summary};
-use crate::engine::storage::image::new_id;
+use crate::engine::storage::image::{Origin, new_id};
 use crate::engine::storage::pool::Scratch;
 use crate::engine::storage::testing::{Scene, in_merged_usr};
 use crate::engine::sys::btrfs;
@@ -37,7 +37,7 @@ fn plant(scene: &Scene, tier: &str, words: &str) -> String {
     symlink("a", at("usr/share/c")).unwrap();
     fs::write(at("etc/passwd"), "root:x:0:0:root:/root:/bin/bash\n").unwrap();
     let id = new_id(tier);
-    scene.pool.adopt(tree, &id, 1_700_000_000).unwrap();
+    scene.pool.adopt(tree, &id, 1_700_000_000, Origin::default()).unwrap();
     id
 }
 

@@ -66,6 +66,15 @@ pub fn join(dir: &Path, member: u64, group: u64) -> io::Result<()> {
     ioctl(open_dir(dir)?.as_fd(), IOC_QGROUP_ASSIGN, &mut args)
 }
 
+/// Takes group `member` out of `group`.
+///
+/// # Errors
+/// `ENOENT` when it is not in it.
+pub fn leave(dir: &Path, member: u64, group: u64) -> io::Result<()> {
+    let mut args: Triple = [0, member, group];
+    ioctl(open_dir(dir)?.as_fd(), IOC_QGROUP_ASSIGN, &mut args)
+}
+
 /// Limits what a group may refer to, in bytes; `None` is no limit.
 ///
 /// # Errors
