@@ -76,7 +76,7 @@ fn calls_show_the_limits_of_the_moment() {
     assert_eq!(number(&c, &call(libc::SYS_fstatfs, open, "fileno(F), $b", 2)), 300 * MIB / 4096);
     assert_eq!(number(&c, &call(libc::SYS_sysinfo, "1", "$b", 4)), 256 * MIB);
     assert_eq!((number(&c, "nproc"), number(&c, "getconf _NPROCESSORS_ONLN")), (1, 1));
-    assert_eq!(number(&c, &call(libc::SYS_sched_getaffinity, "1", "$$, 1024, $b", 0)), 1);
+    assert_eq!(number(&c, &call(libc::SYS_sched_getaffinity, "1", "$$+0, 1024, $b", 0)), 1);
     // An overlay of the container's own writes to the same disk.
     let overlay = "mkdir -p /root/o/l /root/o/u /root/o/w /root/o/m && unshare -m sh -c 'mount -t overlay overlay \
         -o lowerdir=/root/o/l,upperdir=/root/o/u,workdir=/root/o/w /root/o/m && stat -f -c %b /root/o/m'";

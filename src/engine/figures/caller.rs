@@ -3,8 +3,8 @@
 //!
 //! Everything is opened below one descriptor of `/proc/TID`, taken while the call was known to wait,
 //! so a number used anew can never lead to another process. Files are opened by `O_PATH` only, which
-//! asks no file system of the container anything; paths are resolved on the first mount alone, or
-//! from what the kernel has cached.
+//! asks no file system of the container anything. Paths are resolved on the first mount alone, else
+//! from what the kernel has cached, else in full where the caller sees no FUSE that could hang.
 
 use std::ffi::OsString;
 use std::fs::File;
