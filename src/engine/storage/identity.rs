@@ -67,7 +67,7 @@ fn owner(disk: &Path) -> Option<String> {
 /// snapshot that came along from elsewhere may have another's.
 pub(super) fn follow(present: &Path, fresh: &Path, id: &ContainerId) -> Result<()> {
     match owner(present) {
-        Some(whose) if owner(fresh) != Some(whose) => renew(fresh, id),
+        Some(whose) if owner(fresh).as_ref() != Some(&whose) => renew(fresh, id),
         _ => Ok(()),
     }
 }
