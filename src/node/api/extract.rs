@@ -184,7 +184,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, ApiError> {
     let value = serde_path_to_error::deserialize(json).map_err(|e| {
         let path = match e.path().to_string().as_str() {
             "." => "/".to_owned(),
-            path => format!("/{}", path.replace('.', "/")),
+            path => format!("/{}", path.replace(['.', '['], "/").replace(']', "")),
         };
         let inner = e.into_inner().to_string();
         // A missing field is told with the object's path; the message names it.
@@ -240,6 +240,8 @@ mod tests {
         assert_eq!(wrong("[]"), "/");
         assert_eq!(wrong(r#"{"autostart":"yes"}"#), "/autostart");
         assert_eq!(wrong(r#"{"environment_vars":{"A":1}}"#), "/environment_vars/A");
+        let listed = parse::<crate::api::dedupe::DedupeRequest>(br#"{"containers":["web"]}"#).unwrap_err();
+        assert_eq!(field(listed), "/containers/0");
         assert_eq!(field(parse::<CreateProject>(b"{}").unwrap_err()), "/alias");
         let body = parse::<CreateContainer>(br#"{"ai":true,"name":null}"#).unwrap();
         assert!(body.sent.contains_key("ai") && body.value.name.is_none());
