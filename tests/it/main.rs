@@ -13,6 +13,7 @@ mod by_keys;
 mod cockpit;
 mod command_line;
 mod crashes;
+mod diff;
 mod endings;
 mod escape;
 mod files;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         bad_input::all(),
         command_line::all(),
         crashes::all(),
+        diff::all(),
         escape::all(),
         files::all(),
         golden::all(),
