@@ -14,6 +14,7 @@ mod by_keys;
 mod cockpit;
 mod command_line;
 mod crashes;
+mod diff;
 mod endings;
 mod escape;
 mod exports;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         branch::all(),
         command_line::all(),
         crashes::all(),
+        diff::all(),
         escape::all(),
         exports::all(),
         files::all(),

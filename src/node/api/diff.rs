@@ -134,7 +134,11 @@ async fn stream(node: &NodeState, moments: Moments, below: Vec<u8>) -> Result<Re
     let (tx, mut rx) = mpsc::channel::<Piece>(WAITING);
     let finding = std::sync::Arc::clone(node);
     node.tasks.spawn(async move {
-        let told = finding.engine(move |m| Ok(tell(m, moments, &below, &tx))).await;
+        let telling = finding.engine(move |m| {
+            tell(m, moments, &below, &tx);
+            Ok(())
+        });
+        let told = telling.await;
         told.unwrap_or_else(|error| tracing::debug!(%error, "a stream of differences ended"));
     });
     // What fails at once is a status; what fails later is the last line.
