@@ -119,7 +119,10 @@ fn five_branches_of_one_snapshot_come_at_once() {
     let all: Vec<Container> = all.iter().map(|json| Container::from_json(&node, json)).collect();
     let mut ids: Vec<String> = all.iter().map(|b| b.says("cat /etc/machine-id")).collect();
     let mut names: Vec<String> = all.iter().map(|b| b.name.clone()).collect();
-    (ids.sort(), ids.dedup(), names.sort(), names.dedup());
+    ids.sort();
+    ids.dedup();
+    names.sort();
+    names.dedup();
     assert_eq!((ids.len(), names.len()), (5, 5));
     assert!(names.iter().all(|name| name.starts_with(&format!("{}-branch-", c.name))), "{names:?}");
     for branch in &all {

@@ -316,7 +316,8 @@ mod tests {
             let mut all: Vec<&[u8]> = [&own[..], &others[..]].into_iter().flat_map(|t| t.split(|b| *b == b'\n'))
                 .filter(|l| !l.is_empty()).collect();
             let mut before: Vec<&[u8]> = text.as_bytes().split(|b| *b == b'\n').filter(|l| !l.is_empty()).collect();
-            (all.sort(), before.sort());
+            all.sort();
+            before.sort();
             proptest::prop_assert_eq!(all, before);
         }
     }
