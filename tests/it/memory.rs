@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::run::{program, run};
 use crate::harness::web::socket;
-use crate::harness::{Container, Node, eventually, shared};
+use crate::harness::{Container, Node, Plan, eventually, shared};
 use crate::stories;
 
 stories![
@@ -44,7 +44,7 @@ fn memory_is_told_container_by_container() {
     assert!(figure(&before, "processes") >= 3 && before["pss"].is_null(), "{before}");
     assert!(figure(&before, "anon") < 60 << 20, "{before}");
     assert_eq!((&before["ksm_asked"], &before["ksm"]["processes"]), (&json!(false), &json!(0)), "{before}");
-    c.says("systemd-run --quiet --unit=hog perl -e '$x = q(x) x 100_000_000; sleep 600'");
+    c.says("systemd-run --quiet --unit=hog perl -e 'push @ARGV, q(x) x 100_000_000; sleep 600'");
     eventually("the new memory to be told", 30, || (figure(&told(&node, &c, &[]), "anon") > 90 << 20).then_some(()));
     let pss = figure(&told(&node, &c, &["--pss"]), "pss");
     assert!((90 << 20..1 << 30).contains(&pss), "{pss}");
@@ -158,7 +158,8 @@ fn equal_files_in_two_containers_lie_on_disk_once() {
 }
 
 fn a_search_for_equal_files_can_be_watched_and_interrupted() {
-    let node = shared::node();
+    // There is one search at a time: not where others search, too.
+    let node = Plan::new("search").start();
     let (one, two) = (node.container("slow"), node.container("slow"));
     put(&[&one, &two], &noise(MIB8));
     let mut slow = node.command(&["dedupe", &one.id, &two.id, "--rate", "64K"]);
