@@ -80,7 +80,7 @@ impl Pool {
         terms: &mut dyn FnMut(&Manifest) -> Result<Terms>,
     ) -> Result<Unpacked> {
         let mut reader = Reader::new(input)?;
-        let room = Room::new(self)?;
+        let mut room = Room::new(self)?;
         let mut progress = Progress::default();
         let mut last = None;
         while let Some(manifest) = reader.manifest()? {
@@ -90,10 +90,7 @@ impl Pool {
                 None => self.spare()?,
             };
             fault::step("import: set the limit");
-            self.quotas.adopt(id, room.path())?;
-            if self.quotas.are_on() {
-                self.quotas.limit(id, Some(limit))?;
-            }
+            room.limit(&self.quotas, id, limit)?;
             let (image_id, received) = self.take(&mut reader, &manifest, &room, &mut progress, limit)?;
             last = Some((manifest, agreed, image_id, received));
         }
@@ -236,11 +233,8 @@ impl Pool {
     fn receive_image(&self, reader: &mut Reader<&mut dyn Read>, image: &ImageRef, limit: u64) -> Result<String> {
         // In a group of its own: an image counts for nobody.
         let group = ContainerId::generate();
-        let room = Room::new(self)?;
-        self.quotas.adopt(&group, room.path())?;
-        if self.quotas.are_on() {
-            self.quotas.limit(&group, Some(limit))?;
-        }
+        let mut room = Room::new(self)?;
+        room.limit(&self.quotas, &group, limit)?;
         fault::step("import: receive the image");
         let mut section = Summed { input: reader.section(), sum: Sha256::new() };
         let tree = room.receive(&mut section, Rules { name: "image", parent: None, uuid: Some(&image.uuid) })?;
@@ -286,11 +280,8 @@ impl Pool {
         std::fs::rename(&unpacked.disk, &disk).at("move the disk to", &disk)?;
         fault::step("import: commit");
         self.commit()?;
+        // With it goes the limit of the unpacking; its own is set when it starts.
         drop(unpacked.room);
-        // The limit of the unpacking; its own is set when it starts.
-        if self.quotas.are_on() {
-            self.quotas.limit(id, None)?;
-        }
         Ok(())
     }
 

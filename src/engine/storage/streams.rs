@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use super::command::{command, contained, run, run_between};
 use super::pool::{Pool, Scratch};
+use crate::api::ContainerId;
 use crate::engine::archive::stream::{self, Rules};
 use crate::engine::error::{Context, Error, Result};
+use crate::engine::quota::Quotas;
 use crate::engine::sys::btrfs;
 
 /// For one stream, however slow who reads or writes it is; they have deadlines of their own.
@@ -50,19 +52,45 @@ pub(super) fn send(subvolume: &Path, parent: Option<&Path>, out: Stdio) -> Resul
 }
 
 /// A subvolume in `tmp/` that streams are received into; removed with all that is in it.
-pub(super) struct Room(Scratch);
+pub(super) struct Room {
+    place: Scratch,
+    /// Whose limit holds in it.
+    limited: Option<(Quotas, ContainerId)>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // At its limit not even a subvolume can be deleted.
+        if let Some((quotas, id)) = &self.limited
+            && let Err(error) = quotas.limit(id, None)
+        {
+            tracing::warn!(%error, "the limit of an import stays");
+        }
+    }
+}
 
 impl Room {
     /// A new one.
     pub(super) fn new(pool: &Pool) -> Result<Self> {
         let path = pool.temporary("import");
         btrfs::create(&path).at("create", &path)?;
-        Ok(Self(Scratch::new(path)))
+        Ok(Self { place: Scratch::new(path), limited: None })
     }
 
     /// Its path.
     pub(super) fn path(&self) -> &Path {
-        self.0.path()
+        self.place.path()
+    }
+
+    /// Makes what is received count for a container that may take so many bytes. A file system
+    /// without quotas limits nothing.
+    pub(super) fn limit(&mut self, quotas: &Quotas, id: &ContainerId, bytes: u64) -> Result<()> {
+        if !quotas.are_on() {
+            return Ok(());
+        }
+        quotas.adopt(id, self.path())?;
+        self.limited = Some((quotas.clone(), *id));
+        quotas.limit(id, Some(bytes))
     }
 
     /// Receives one stream from anybody; gives the read-only subvolume it made.
