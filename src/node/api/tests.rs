@@ -219,8 +219,7 @@ async fn what_is_not_built_says_so() {
     let project = c.project("demo").await;
     let id = c.running(&project, "web").await;
     let path = format!("/api/v1/containers/{id}");
-    assert_eq!(c.send("POST", &format!("{path}/copy"), json!({})).await.0, 501);
-    assert_eq!(c.send("POST", &format!("{path}/sync"), None).await.0, 501);
+    assert_eq!(c.send("GET", &format!("{path}/proxy/permissions"), None).await.0, 501);
     assert_eq!(c.send("PUT", &format!("{path}/kvm"), json!({})).await.0, 501);
     assert_eq!(c.send("POST", &format!("{path}/authorize"), None).await.0, 503);
 }
@@ -327,7 +326,7 @@ async fn snapshots_are_taken_listed_restored_renamed_and_deleted() {
     b.machine.world().disks.insert(container, "damaged".into());
     let (status, done) = c.send("PATCH", &format!("{path}/base"), None).await;
     assert_eq!((status, &done["success"], &done["snapshot"]["name"]), (200, &json!(true), &json!(name)));
-    assert_eq!(b.machine.world().disks[&container], "fresh debian-13-20261123-0000");
+    assert_eq!(b.machine.world().disks[&container], "fresh debian-13-20261123-00000000");
     let web = c.get(&format!("/api/v1/containers/{id}")).await;
     assert_eq!((&web["status"], &web["last_used_snapshot"]), (&json!("running"), &json!(name)));
     let undo = done["safety_snapshot"].as_str().unwrap();
@@ -376,7 +375,7 @@ async fn files_of_snapshots_and_stopped_containers_can_be_read() {
     let mut request = Request::get(format!("{path}/files//etc/hostname")).body(Body::empty()).unwrap();
     request.extensions_mut().insert(Peer::Unix { uid: 0, gid: 0, pid: None });
     let (status, headers, bytes) = c.raw(request).await;
-    assert_eq!((status, bytes.as_slice()), (StatusCode::OK, b"fresh debian-13-20261123-0000".as_slice()));
+    assert_eq!((status, bytes.as_slice()), (StatusCode::OK, b"fresh debian-13-20261123-00000000".as_slice()));
     assert_eq!(headers["content-disposition"], "attachment");
 }
 
