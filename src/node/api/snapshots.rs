@@ -14,6 +14,7 @@ use crate::api::snapshot::{
 use crate::api::{ApiError, names};
 use crate::node::clock;
 use crate::node::lifecycle::{Done, Wish};
+use crate::node::snapshots::SIZE_AGE_MS;
 
 /// The routes of this noun.
 pub fn router() -> Router<NodeState> {
@@ -41,7 +42,7 @@ fn unexpected(done: &Done) -> Failure {
 async fn list(State(node): State<NodeState>, Params(id): Params<String>) -> Reply<SnapshotList> {
     let id = container_id(&id)?;
     let (row, snapshots) = node.db(move |store| Ok((store.container(&id)?, store.snapshots(&id)?))).await?;
-    crate::node::snapshots::refresh_sizes(&node, id);
+    crate::node::snapshots::refresh_sizes(&node, id, SIZE_AGE_MS);
     let list = SnapshotList {
         container_id: id,
         project_id: row.project_id,
@@ -67,7 +68,7 @@ async fn create(
     let wish = Wish::Snapshot { alias, expires_at: days.map(clock::in_days) };
     match node.ask(&id, wish).await? {
         Done::Snapshot(snapshot) => {
-            crate::node::snapshots::refresh_sizes(&node, id);
+            crate::node::snapshots::refresh_sizes(&node, id, SIZE_AGE_MS);
             let message = format!("Snapshot {} created", snapshot.name);
             created(message, SnapshotCreated { container_id: id, project_id: row.project_id, snapshot })
         }
