@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod bus;
+pub mod calendar;
 pub mod clock;
 mod context;
 pub mod dns;

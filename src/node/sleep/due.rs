@@ -16,10 +16,10 @@ use std::io::Read;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::calendar::Calendar;
-use super::{crontab, timer};
+use super::timer;
 use crate::api::ContainerId;
 use crate::api::files::PathType;
+use crate::node::calendar::{Calendar, crontab};
 use crate::node::machine::{Machine, Tree};
 
 /// Bytes of a file that are read.

@@ -19,8 +19,6 @@
 //! One task ([`watch`]) looks after all of them. It knows only containers that may fall asleep or
 //! have a cron entry to wake for; while there are none it waits for events and nothing else.
 
-mod calendar;
-mod crontab;
 mod desk;
 mod due;
 mod fall;

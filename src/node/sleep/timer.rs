@@ -2,8 +2,8 @@
 
 use jiff::tz::TimeZone;
 
-use super::calendar::{Calendar, range};
-use super::crontab::{WEEKDAYS, plain};
+use crate::node::calendar::crontab::{WEEKDAYS, plain};
+use crate::node::calendar::{Calendar, range};
 
 /// Lines of one unit that are looked at.
 const LINES: usize = 64;

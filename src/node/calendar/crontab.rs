@@ -1,22 +1,25 @@
 //! crontab(5) as Debian's cron reads it. What is wrong is passed over: it never runs inside, either.
 
-use super::calendar::{Calendar, Days, range};
+use super::{Calendar, Days, range};
 
 /// Entries of one file that are looked at.
 const ENTRIES: usize = 256;
 
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-pub(super) const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+/// Names of the weekdays, Sunday first.
+pub const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 /// When something runs, and what.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
+pub struct Entry {
+    /// When it runs.
     pub when: Calendar,
+    /// What runs.
     pub command: String,
 }
 
 /// The entries of a crontab; those of the system name a user before the command.
-pub(super) fn parse(text: &str, names_user: bool) -> Vec<Entry> {
+pub fn parse(text: &str, names_user: bool) -> Vec<Entry> {
     text.lines().filter_map(|line| entry(line, names_user)).take(ENTRIES).collect()
 }
 
@@ -35,6 +38,16 @@ fn entry(line: &str, names_user: bool) -> Option<Entry> {
     let rest = rest.trim_start();
     let command = if names_user { rest.split_once(char::is_whitespace)?.1.trim_start() } else { rest };
     (!command.is_empty()).then(|| Entry { when, command: command.to_owned() })
+}
+
+/// When `0 3 * * *` or `@daily` is due; `None` for what is no such expression.
+pub fn schedule(text: &str) -> Option<Calendar> {
+    let text = text.trim();
+    match text.strip_prefix('@') {
+        Some(word) => shorthand(word),
+        // A crontab's line has something behind the fields.
+        None => fields(&format!("{text} ")).filter(|(_, rest)| rest.trim().is_empty()).map(|(when, _)| when),
+    }
 }
 
 /// The five fields in front, and what follows them.
@@ -94,7 +107,7 @@ fn field(text: &str, least: u32, most: u32, names: &[&str]) -> Option<u64> {
 }
 
 /// A decimal number without a sign.
-pub(super) fn plain(word: &str) -> Option<u32> {
+pub fn plain(word: &str) -> Option<u32> {
     word.bytes().all(|b| b.is_ascii_digit()).then(|| word.parse().ok()).flatten()
 }
 
@@ -177,6 +190,16 @@ mod tests {
         let entries = parse(text, true);
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].command, "cd / && run-parts --report /etc/cron.hourly");
+    }
+
+    #[test]
+    fn a_schedule_is_five_fields_or_a_word_and_nothing_else() {
+        for good in ["0 3 * * *", " */5 * * * mon-fri ", "@daily"] {
+            assert!(schedule(good).is_some(), "{good}");
+        }
+        for bad in ["", "@reboot", "0 3 * *", "0 3 * * * x", "60 3 * * *", "0 3 * * * *", "# 0 3 * * *"] {
+            assert!(schedule(bad).is_none(), "{bad}");
+        }
     }
 
     proptest::proptest! {

@@ -1,6 +1,8 @@
 //! Recurring points in time, as crontab(5) and systemd.time(7) mean them: sets of seconds, minutes,
 //! hours, days and so on in some time zone, and the search for the next one.
 
+pub mod crontab;
+
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +14,7 @@ const STEPS: u32 = 5_000;
 
 /// Which days count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Days {
+pub enum Days {
     /// Those on which both the day of the month and the weekday fit.
     Both,
     /// Those on which either fits, as cron has it when both are given.
@@ -21,17 +23,22 @@ pub(super) enum Days {
 
 /// A recurring point in time. Bit `n` of a set stands for the number `n`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Calendar {
+pub struct Calendar {
+    /// Seconds, 0–59.
     pub seconds: u64,
+    /// Minutes, 0–59.
     pub minutes: u64,
+    /// Hours, 0–23.
     pub hours: u64,
     /// Days of the month, 1–31.
     pub days: u64,
     /// Days counted from the month's end: bit 1 is its last day.
     pub days_from_end: u64,
+    /// January is 1.
     pub months: u64,
     /// Sunday is 0.
     pub weekdays: u64,
+    /// How days of the month and weekdays go together.
     pub which: Days,
     /// First, last and step; none is every year.
     pub years: Vec<(i16, i16, i16)>,
@@ -40,7 +47,7 @@ pub(super) struct Calendar {
 }
 
 /// The numbers from `first` to `last`, each `step`-th.
-pub(super) fn range(first: u32, last: u32, step: u32) -> u64 {
+pub fn range(first: u32, last: u32, step: u32) -> u64 {
     (first..=last.min(63)).step_by(step.max(1) as usize).fold(0, |set, n| set | 1 << n)
 }
 
