@@ -10,7 +10,7 @@ use super::create;
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use super::resolve;
-use super::{settings, usage, wait};
+use super::{settings, undelete, usage, wait};
 use crate::api::Container;
 use crate::api::container::{Operation, StatusLog, UpdateContainer};
 
@@ -24,6 +24,9 @@ pub(super) enum Command {
         /// Only those of this project (id or alias)
         #[arg(long)]
         project: Option<String>,
+        /// Those that were deleted and can be had back
+        #[arg(long)]
+        deleted: bool,
     },
     /// Show one container
     Get(Which),
@@ -66,15 +69,30 @@ pub(super) enum Command {
         #[arg(long, conflicts_with = "watch")]
         history: bool,
     },
-    /// Delete a container with its snapshots
+    /// Delete a container with its snapshots; for a day, or what was set, it can be had back
     #[command(visible_alias = "rm")]
-    Delete(Which),
+    Delete {
+        #[command(flatten)]
+        which: Which,
+        /// For good, also when it is deleted already
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Take a deleted container back, running if it ran
+    Undelete {
+        #[command(flatten)]
+        which: Which,
+        /// Another name, when its own is taken
+        #[arg(long)]
+        name: Option<String>,
+    },
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Create(args) => create::run(context, *args).await,
-        Command::List { project } => list(context, project.as_deref()).await,
+        Command::List { project, deleted: true } => undelete::list(context, project.as_deref()).await,
+        Command::List { project, .. } => list(context, project.as_deref()).await,
         Command::Get(which) => {
             let container = resolve::container(&context.client()?, which.name()?).await?;
             context.show(&container, one)?;
@@ -92,7 +110,9 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Stats { which, .. } => usage::now(context, &which).await,
         Command::Sleep(which) => operate(context, &which, Operation::Sleep).await,
         Command::Logs(which) => logs(context, &which).await,
-        Command::Delete(which) => delete(context, &which).await,
+        Command::Delete { which, purge: true } => undelete::purge(context, &which).await,
+        Command::Delete { which, .. } => delete(context, &which).await,
+        Command::Undelete { which, name } => undelete::back(context, &which, name.as_deref()).await,
     }
 }
 
@@ -158,7 +178,7 @@ async fn delete(context: &Context, which: &Which) -> Outcome {
     let client = context.client()?;
     let container = resolve::container(&client, which.name()?).await?;
     context.confirm(&format!("Delete {} with its {} snapshots?", container.name, container.snapshot_count))?;
-    client.delete_container(&container.id).await?;
+    let said = client.delete_container(&container.id).await?;
     let gone = wait::until("the container to be gone", Duration::from_secs(120), async || {
         match client.container(&container.id).await {
             Err(e) if e.status() == Some(404) => Ok(Some(())),
@@ -167,8 +187,14 @@ async fn delete(context: &Context, which: &Which) -> Outcome {
         }
     });
     gone.await?;
-    let reply = json!({ "id": container.id, "deleted": true });
-    context.show(&reply, |_| print::line(&format!("deleted {}", container.name)))?;
+    let reply = json!({ "id": container.id, "deleted": true, "purge_at": said["purge_at"] });
+    context.show(&reply, |_| match said["purge_at"].as_str() {
+        Some(at) => print::line(&format!(
+            "deleted {}; until {at} it comes back by: cowl containers undelete {}",
+            container.name, container.id
+        )),
+        None => print::line(&format!("deleted {}", container.name)),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

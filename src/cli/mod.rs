@@ -41,6 +41,7 @@ mod stop;
 mod storage;
 mod terminal;
 mod token;
+mod undelete;
 mod up;
 mod url;
 mod usage;

@@ -19,6 +19,7 @@ mod network;
 mod reply;
 mod shares;
 mod terminal;
+mod time;
 mod transport;
 
 mod error;

@@ -27,6 +27,7 @@ pub mod snapshots;
 pub mod state;
 pub mod stats;
 pub mod token;
+pub mod undelete;
 
 #[cfg(test)]
 pub(crate) mod tests;

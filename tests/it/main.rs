@@ -32,6 +32,7 @@ mod sleep;
 mod snapshots;
 mod survival;
 mod terminal;
+mod undelete;
 mod unlucky;
 
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         sleep::all(),
         snapshots::all(),
         terminal::all(),
+        undelete::all(),
         cockpit::all(),
         by_keys::all(),
         endings::all(),

@@ -18,9 +18,12 @@ mod projects;
 mod reply;
 mod servers;
 mod shares;
+mod snapshot_facts;
 mod snapshots;
 mod status;
+mod undelete;
 mod users;
+mod who;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +54,8 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(firewall::router())
         .merge(network::router())
         .merge(snapshots::router())
+        .merge(snapshot_facts::router())
+        .merge(undelete::router())
         .merge(files::router())
         .merge(status::router())
         .merge(images::router())

@@ -24,6 +24,8 @@ pub enum Kind {
     Sleep,
     /// `stop` → `swap` → `start`; args hold `name`, `safety`, `was_running`.
     Restore,
+    /// `stop`: a deletion that can be undone.
+    Bury,
 }
 
 impl Kind {
@@ -36,11 +38,12 @@ impl Kind {
             Self::Delete => "delete",
             Self::Sleep => "sleep",
             Self::Restore => "restore",
+            Self::Bury => "bury",
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::Create, Self::Start, Self::Stop, Self::Restart, Self::Delete, Self::Sleep, Self::Restore]
+        [Self::Create, Self::Start, Self::Stop, Self::Restart, Self::Delete, Self::Sleep, Self::Restore, Self::Bury]
             .into_iter()
             .find(|kind| kind.as_str() == word)
     }
@@ -126,7 +129,9 @@ mod tests {
 
     #[test]
     fn every_kind_of_operation_reads_back() {
-        for kind in [Kind::Create, Kind::Start, Kind::Stop, Kind::Restart, Kind::Delete, Kind::Sleep, Kind::Restore] {
+        for kind in
+            [Kind::Create, Kind::Start, Kind::Stop, Kind::Restart, Kind::Delete, Kind::Sleep, Kind::Restore, Kind::Bury]
+        {
             assert_eq!(Kind::parse(kind.as_str()), Some(kind));
         }
         assert_eq!(Kind::parse("else"), None);

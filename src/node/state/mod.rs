@@ -9,6 +9,8 @@
 //! | [`schema`] | tables, migrations, the backup before each |
 //! | [`meta`] | single facts of this box |
 //! | [`projects`], [`containers`], [`snapshots`], [`shares`] | the nouns |
+//! | [`snapshot_facts`] | notes, pins, expiry; what undoes a restore |
+//! | [`undelete`] | deleted containers that can be had back |
 //! | [`transitions`] | the one way a container's state changes |
 //! | [`journal`] | operations under way, for after a crash |
 //! | [`addresses`] | which index of the network is whose |
@@ -26,8 +28,10 @@ pub mod meta;
 pub mod projects;
 pub mod schema;
 pub mod shares;
+pub mod snapshot_facts;
 pub mod snapshots;
 pub mod transitions;
+pub mod undelete;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
