@@ -79,10 +79,10 @@ mod tests {
         let path = dir.path().join("node.db");
         let mut conn = open(&path).unwrap();
         conn.execute("INSERT INTO meta VALUES ('k', 'old')", []).unwrap();
-        migrate(&mut conn, &path, &[MIGRATIONS[0], MIGRATIONS[1], "UPDATE meta SET value = 'new'"]).unwrap();
+        migrate(&mut conn, &path, &[&MIGRATIONS[..], &["UPDATE meta SET value = 'new'"]].concat()).unwrap();
         let value = |c: &Connection| c.query_row("SELECT value FROM meta", [], |r| r.get::<_, String>(0)).unwrap();
         assert_eq!(value(&conn), "new");
-        assert_eq!(value(&Connection::open(backup_path(&path, 2)).unwrap()), "old");
+        assert_eq!(value(&Connection::open(backup_path(&path, MIGRATIONS.len() as i64)).unwrap()), "old");
     }
 
     #[test]
@@ -90,9 +90,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.db");
         let mut conn = open(&path).unwrap();
-        assert!(migrate(&mut conn, &path, &[MIGRATIONS[0], MIGRATIONS[1], "CREATE TABLE x(a); NONSENSE"]).is_err());
+        assert!(migrate(&mut conn, &path, &[&MIGRATIONS[..], &["CREATE TABLE x(a); NONSENSE"]].concat()).is_err());
         let version: i64 = conn.pragma_query_value(None, "user_version", |r| r.get(0)).unwrap();
-        assert_eq!(version, 2);
+        assert_eq!(version, MIGRATIONS.len() as i64);
         assert!(conn.prepare("SELECT * FROM x").is_err());
     }
 
