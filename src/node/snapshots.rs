@@ -25,7 +25,9 @@ const SAFETY_DAYS: u32 = 30;
 /// Between two looks for expired snapshots.
 const SWEEP: Duration = Duration::from_secs(3600);
 /// How old a snapshot's counted size may be, in milliseconds.
-const SIZE_AGE_MS: i64 = 10 * 60 * 1000;
+pub const SIZE_AGE_MS: i64 = 10 * 60 * 1000;
+/// The same for somebody who asks what deleting it would free.
+pub const PRICE_AGE_MS: i64 = 5 * 1000;
 
 impl Driver {
     pub(super) async fn snapshot(&mut self, row: &ContainerRow, mut new: NewSnapshot) -> Result<Done, ApiError> {
@@ -178,15 +180,16 @@ pub async fn sweep_once(node: &Arc<Node>) {
     }
 }
 
-/// Counts the sizes of a container's snapshots in the background where they are old or unknown.
+/// Counts the sizes of a container's snapshots in the background where they are older than `age_ms`, or
+/// unknown.
 /// One container's count at a time: counting walks trees.
-pub fn refresh_sizes(node: &Arc<Node>, id: ContainerId) {
+pub fn refresh_sizes(node: &Arc<Node>, id: ContainerId, age_ms: i64) {
     if !node.samples.begin_sizing(id) {
         return;
     }
     let counting = Arc::clone(node);
     node.tasks.spawn(async move {
-        let before = clock::now_ms() - SIZE_AGE_MS;
+        let before = clock::now_ms() - age_ms;
         let names = counting.db(move |store| store.unsized_snapshots(&id, before)).await.unwrap_or_default();
         for name in names {
             if counting.shutdown.is_cancelled() {

@@ -15,6 +15,7 @@ use crate::api::snapshot::{
 use crate::api::{ApiError, names};
 use crate::node::clock;
 use crate::node::lifecycle::{Done, Wish};
+use crate::node::snapshots::SIZE_AGE_MS;
 use crate::node::state::snapshots::NewSnapshot;
 
 /// The routes of this noun.
@@ -43,7 +44,7 @@ fn unexpected(done: &Done) -> Failure {
 async fn list(State(node): State<NodeState>, Params(id): Params<String>) -> Reply<SnapshotList> {
     let id = container_id(&id)?;
     let (row, snapshots) = node.db(move |store| Ok((store.container(&id)?, store.snapshots(&id)?))).await?;
-    crate::node::snapshots::refresh_sizes(&node, id);
+    crate::node::snapshots::refresh_sizes(&node, id, SIZE_AGE_MS);
     let list = SnapshotList {
         container_id: id,
         project_id: row.project_id,
@@ -80,7 +81,7 @@ async fn create(
     };
     match node.ask(&id, Wish::Snapshot(new)).await? {
         Done::Snapshot(snapshot) => {
-            crate::node::snapshots::refresh_sizes(&node, id);
+            crate::node::snapshots::refresh_sizes(&node, id, SIZE_AGE_MS);
             let message = format!("Snapshot {} created", snapshot.name);
             created(message, SnapshotCreated { container_id: id, project_id: row.project_id, snapshot })
         }

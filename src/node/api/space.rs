@@ -38,7 +38,7 @@ async fn cancel(State(node): State<NodeState>, Params(id): Params<String>) -> Re
 async fn disk(State(node): State<NodeState>, Params(id): Params<String>) -> Reply<ContainerDisk> {
     let id = container_id(&id)?;
     let snapshots = node.db(move |store| store.container(&id).and_then(|_| store.snapshots(&id))).await?;
-    snapshots::refresh_sizes(&node, id);
+    snapshots::refresh_sizes(&node, id, snapshots::PRICE_AGE_MS);
     let bytes = node.engine(move |m| m.breakdown(&id)).await.map_err(failure)?;
     let cost = |s: crate::api::Snapshot| SnapshotCost {
         name: s.name,
