@@ -33,9 +33,20 @@ fn in_hours(hours: u32) -> String {
 impl Driver {
     pub(super) async fn delete(&mut self, row: ContainerRow) -> Result<Done, ApiError> {
         let hours = row.effective_settings().undelete_hours.unwrap_or(self.node.place.undelete_hours);
-        let has_disk =
-            row.image_id.is_some() && !matches!(row.state, ContainerState::Creating | ContainerState::Copying);
-        if hours > 0 && has_disk { self.bury(row.state, hours).await } else { self.purge(row.state).await }
+        if hours > 0 && self.has_disk(&row).await? {
+            self.bury(row.state, hours).await
+        } else {
+            self.purge(row.state).await
+        }
+    }
+
+    /// Whether there is something to come back: not while it is being made, nor when that failed.
+    async fn has_disk(&self, row: &ContainerRow) -> Result<bool, ApiError> {
+        if matches!(row.state, ContainerState::Creating | ContainerState::Copying) {
+            return Ok(false);
+        }
+        let disks = self.node.engine(|m| m.disks()).await.map_err(failure)?;
+        Ok(disks.contains(&self.id))
     }
 
     async fn bury(&mut self, state: ContainerState, hours: u32) -> Result<Done, ApiError> {

@@ -133,12 +133,14 @@ impl Node {
     /// Waits until nothing is under way any more.
     pub(crate) async fn settle(&self) {
         for _ in 0..1_000 {
-            // A driver writes a state down a moment before it lets others see it.
+            // The end of an operation and the state after it are written at once, and a driver lets others
+            // see the state a moment later: so what is under way is looked at first.
+            let is_idle = self.store.operations().unwrap().is_empty();
             let moving = self.store.all_containers().unwrap().iter().any(|row| {
                 matches!(row.state, ContainerState::Creating | ContainerState::Copying | ContainerState::Deleting)
                     || self.fleet.state(&row.project_id, &row.id) != seen(row.state)
             });
-            if !moving && self.store.operations().unwrap().is_empty() {
+            if is_idle && !moving {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

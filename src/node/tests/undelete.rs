@@ -51,6 +51,17 @@ async fn a_deleted_container_is_gone_for_visitors_and_comes_back_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_container_whose_creation_failed_has_nothing_to_come_back() {
+    let b = TestBox::new();
+    let node = b.start().await;
+    b.machine.fail_next("create_disk", "the pool is full: disk");
+    let row = node.create_container(node.test_project(), kept("web")).await.unwrap();
+    node.until(&row.id, ContainerState::Failed).await;
+    assert_eq!(node.ask(&row.id, Wish::Delete).await, Ok(Done::Deleted));
+    check(&node, &b.machine);
+}
+
+#[tokio::test]
 async fn what_was_deleted_long_enough_ago_is_purged_and_nothing_else() {
     let b = TestBox::new();
     let node = b.start().await;
