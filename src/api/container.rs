@@ -41,7 +41,7 @@ pub enum ContainerState {
     Copying,
     /// On its way out.
     Deleting,
-    /// Gone; only seen in logs.
+    /// Gone for everybody, but its disk is kept for a while: it can be undeleted.
     Deleted,
 }
 
@@ -184,6 +184,12 @@ pub struct Container {
     /// Remarks, e.g. on fields without effect.
     #[serde(default)]
     pub warnings: Vec<Warning>,
+    /// When it was deleted; only while it can be had back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<String>,
+    /// When it will be gone for good; only while it can be had back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purge_at: Option<String>,
 }
 
 /// `data` of `GET /api/v1/containers/` and of `GET /api/v1/projects/{id}/containers`.
@@ -294,6 +300,15 @@ pub struct UpdateContainer {
     /// JSON null clears the comment.
     #[serde(skip_serializing_if = "Option::is_none", with = "double_option")]
     pub comment: Option<Option<String>>,
+}
+
+/// Body of `POST /api/v1/containers/{id}/undelete`; may be empty.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Undelete {
+    /// Another name, when its own is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// `data` of `POST /api/v1/containers/{id}/{operation}`.

@@ -18,6 +18,8 @@ pub const MEMORY_MIN: u64 = 32 << 20;
 pub const PIDS_MIN: u32 = 64;
 /// Least disk limit, in bytes.
 pub const DISK_MIN: u64 = 16 << 20;
+/// Longest time that a deleted container is kept, in hours.
+pub const UNDELETE_HOURS_MAX: u32 = 8_760;
 /// Shortest time without use before sleep, in seconds.
 pub const SLEEP_MIN: u64 = 5;
 
@@ -160,6 +162,14 @@ pub struct Settings {
     /// Host devices it may use, by word: `fuse`, `tun` (both granted by default), `kvm`, `gpu`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub devices: Option<Vec<String>>,
+    /// How many snapshots a container may have, 1–100000, those before restores apart. Unlimited by
+    /// default. Beyond it a new one is refused with 409; none is removed for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_snapshots: Option<u32>,
+    /// Hours that a deleted container can be had back, 0–8760; 0 deletes at once. What the node was
+    /// told by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undelete_hours: Option<u32>,
 }
 
 impl Settings {
@@ -269,6 +279,12 @@ fn check(settings: &Settings) -> Result<(), FieldError> {
     if settings.sleep.cpu.is_some_and(|percent| !(0.0..=100_000.0).contains(&percent)) {
         return wrong("sleep/cpu", "must be a percentage of one core".into());
     }
+    if settings.max_snapshots.is_some_and(|n| !(1..=100_000).contains(&n)) {
+        return wrong("max_snapshots", "must be from 1 to 100000".into());
+    }
+    if settings.undelete_hours.is_some_and(|hours| hours > UNDELETE_HOURS_MAX) {
+        return wrong("undelete_hours", format!("must be from 0 to {UNDELETE_HOURS_MAX}"));
+    }
     const DEVICES: [&str; 4] = ["fuse", "tun", "kvm", "gpu"];
     for (i, device) in settings.devices.iter().flatten().enumerate() {
         if !DEVICES.contains(&device.as_str()) {
@@ -344,6 +360,9 @@ mod tests {
             (json!({ "sleep": { "mode": "hibernate" } }), "/settings/sleep/mode"),
             (json!({ "devices": ["kvm", "sda"] }), "/settings/devices/1"),
             (json!({ "ksm": "yes" }), "/settings/ksm"),
+            (json!({ "max_snapshots": 0 }), "/settings/max_snapshots"),
+            (json!({ "undelete_hours": 8761 }), "/settings/undelete_hours"),
+            (json!({ "undelete_hours": -1 }), "/settings/undelete_hours"),
         ] {
             assert_eq!(refused(patch.clone()), path, "{patch}");
         }

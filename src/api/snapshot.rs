@@ -6,6 +6,8 @@ use super::ids::{ContainerId, ProjectId};
 
 /// Shortest and longest expiry, in whole days.
 pub const EXPIRY_DAYS: std::ops::RangeInclusive<u32> = 1..=3650;
+/// Longest note, in characters.
+pub const NOTE_MAX: usize = 1_000;
 
 /// A snapshot as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,9 +26,24 @@ pub struct Snapshot {
     pub stateful: bool,
     /// Bytes only this snapshot holds; 0 while not yet counted.
     pub size: u64,
-    /// Who or what made it: `user`, `safety` (before a restore).
+    /// What it was made for: `user`, `safety` (before a restore), `schedule`.
     #[serde(default)]
     pub kind: String,
+    /// Free text of at most 1,000 characters.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// Neither expiry nor a schedule removes it, and deleting it must be forced.
+    #[serde(default)]
+    pub pinned: bool,
+    /// Who asked for it: a user of the box by name, `api token`, `schedule`, `node`.
+    #[serde(default)]
+    pub created_by: String,
+    /// Why it was made, where that is not plain.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Bytes of all its files, be they shared or not; 0 while not yet counted.
+    #[serde(default)]
+    pub referenced: u64,
 }
 
 /// Body of `POST /api/v1/containers/{id}/snapshots`; may be empty.
@@ -39,6 +56,15 @@ pub struct CreateSnapshot {
     /// Whole days, 1–3650.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiry: Option<serde_json::Value>,
+    /// Free text of at most [`NOTE_MAX`] characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Keep it until it is unpinned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<bool>,
+    /// Take the alias away from the snapshot that has it, which stays without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace: Option<bool>,
 }
 
 /// `data` of `POST /api/v1/containers/{id}/snapshots`.
@@ -85,4 +111,25 @@ pub struct SnapshotRestored {
 pub struct SnapshotAlias {
     /// JSON null removes it.
     pub alias: Option<String>,
+}
+
+/// Body of `PUT|PATCH …/snapshots/{name}/note`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SnapshotNote {
+    /// JSON null removes it.
+    pub note: Option<String>,
+}
+
+/// Body of `PUT|PATCH …/snapshots/{name}/pin`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SnapshotPin {
+    /// Whether it is kept whatever happens.
+    pub pinned: bool,
+}
+
+/// Body of `PUT|PATCH …/snapshots/{name}/expiry`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SnapshotExpiry {
+    /// Whole days from now, 1–3650; JSON null keeps it for good.
+    pub expiry: Option<serde_json::Value>,
 }

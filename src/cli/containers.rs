@@ -10,7 +10,7 @@ use super::create;
 use super::fail::{Fail, Outcome};
 use super::print::{self, Table};
 use super::resolve;
-use super::{branch, exports, pool, settings, usage, wait};
+use super::{branch, exports, pool, settings, undelete, usage, wait};
 use crate::api::Container;
 use crate::api::container::{Operation, StatusLog, UpdateContainer};
 
@@ -24,6 +24,9 @@ pub(super) enum Command {
         /// Only those of this project (id or alias)
         #[arg(long)]
         project: Option<String>,
+        /// Those that were deleted and can be had back
+        #[arg(long)]
+        deleted: bool,
     },
     /// Show one container
     Get(Which),
@@ -74,9 +77,6 @@ pub(super) enum Command {
     Import(Box<exports::Import>),
     /// Check a file that export wrote, without a node
     Verify(exports::Verify),
-    /// Delete a container with its snapshots
-    #[command(visible_alias = "rm")]
-    Delete(Which),
     /// Make a container from another one as it is, or was, with its snapshots
     Copy(branch::CopyArgs),
     /// Make a container from another one in one go, to try something out
@@ -85,12 +85,30 @@ pub(super) enum Command {
     Sync(Which),
     /// Draw which containers were made from which, and their snapshots
     Tree(branch::TreeArgs),
+    /// Delete a container with its snapshots; for a day, or what was set, it can be had back
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        which: Which,
+        /// For good, also when it is deleted already
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Take a deleted container back, running if it ran
+    Undelete {
+        #[command(flatten)]
+        which: Which,
+        /// Another name, when its own is taken
+        #[arg(long)]
+        name: Option<String>,
+    },
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Create(args) => create::run(context, *args).await,
-        Command::List { project } => list(context, project.as_deref()).await,
+        Command::List { project, deleted: true } => undelete::list(context, project.as_deref()).await,
+        Command::List { project, .. } => list(context, project.as_deref()).await,
         Command::Get(which) => {
             let container = resolve::container(&context.client()?, which.name()?).await?;
             context.show(&container, one)?;
@@ -112,11 +130,13 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Export(args) => exports::export(context, &args).await,
         Command::Import(args) => exports::import(context, &args).await,
         Command::Verify(args) => exports::verify(context, &args),
-        Command::Delete(which) => delete(context, &which).await,
         Command::Copy(args) => branch::copy(context, args).await,
         Command::Branch(args) => branch::branch(context, args).await,
         Command::Sync(which) => branch::sync(context, &which).await,
         Command::Tree(args) => branch::tree(context, args).await,
+        Command::Delete { which, purge: true } => undelete::purge(context, &which).await,
+        Command::Delete { which, .. } => delete(context, &which).await,
+        Command::Undelete { which, name } => undelete::back(context, &which, name.as_deref()).await,
     }
 }
 
@@ -182,7 +202,7 @@ async fn delete(context: &Context, which: &Which) -> Outcome {
     let client = context.client()?;
     let container = resolve::container(&client, which.name()?).await?;
     context.confirm(&format!("Delete {} with its {} snapshots?", container.name, container.snapshot_count))?;
-    client.delete_container(&container.id).await?;
+    let said = client.delete_container(&container.id).await?;
     let gone = wait::until("the container to be gone", Duration::from_secs(120), async || {
         match client.container(&container.id).await {
             Err(e) if e.status() == Some(404) => Ok(Some(())),
@@ -191,8 +211,14 @@ async fn delete(context: &Context, which: &Which) -> Outcome {
         }
     });
     gone.await?;
-    let reply = json!({ "id": container.id, "deleted": true });
-    context.show(&reply, |_| print::line(&format!("deleted {}", container.name)))?;
+    let reply = json!({ "id": container.id, "deleted": true, "purge_at": said["purge_at"] });
+    context.show(&reply, |_| match said["purge_at"].as_str() {
+        Some(at) => print::line(&format!(
+            "deleted {}; until {at} it comes back by: cowl containers undelete {}",
+            container.name, container.id
+        )),
+        None => print::line(&format!("deleted {}", container.name)),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

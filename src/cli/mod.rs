@@ -49,6 +49,7 @@ mod stop;
 mod storage;
 mod terminal;
 mod token;
+mod undelete;
 mod up;
 mod url;
 mod usage;

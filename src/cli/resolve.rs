@@ -22,11 +22,19 @@ pub(super) async fn container(client: &Client, word: &str) -> Result<Container, 
     pick(client.containers(None).await?, word)
 }
 
-fn pick(all: Vec<Container>, word: &str) -> Result<Container, Fail> {
+/// The container of this name, or PROJECT/NAME, that was deleted last.
+pub(super) fn latest(all: Vec<Container>, word: &str) -> Option<Container> {
+    all.into_iter().filter(|c| fits(c, word)).max_by(|a, b| a.deleted_at.cmp(&b.deleted_at))
+}
+
+fn fits(c: &Container, word: &str) -> bool {
     // A name holds no slash, a project's alias may: the last slash is the divide.
     let (project, name) = word.rsplit_once('/').map_or((None, word), |(p, n)| (Some(p), n));
-    let fits = |c: &Container| c.name == name && project.is_none_or(|p| c.project_alias == p);
-    let mut found: Vec<Container> = all.into_iter().filter(fits).collect();
+    c.name == name && project.is_none_or(|p| c.project_alias == p)
+}
+
+fn pick(all: Vec<Container>, word: &str) -> Result<Container, Fail> {
+    let mut found: Vec<Container> = all.into_iter().filter(|c| fits(c, word)).collect();
     match (found.pop(), found.is_empty()) {
         (Some(one), true) => Ok(one),
         (None, _) => Err(Fail::other(format!("there is no container {word}"))),

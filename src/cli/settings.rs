@@ -66,6 +66,12 @@ pub(super) struct Given {
     /// A host device it may use: fuse, tun, kvm, gpu; may be given several times
     #[arg(long = "device", value_name = "NAME")]
     devices: Vec<String>,
+    /// How many snapshots it may have, those before restores apart
+    #[arg(long, value_name = "N")]
+    max_snapshots: Option<u32>,
+    /// Hours it can be had back after it was deleted; 0 deletes at once
+    #[arg(long, value_name = "HOURS")]
+    undelete_hours: Option<u32>,
 }
 
 /// A change: what is set, and what is taken back.
@@ -79,7 +85,7 @@ pub(super) struct Change {
 }
 
 /// Every setting: its option and where it is in [`Settings`].
-const PLACES: [(&str, &[&str]); 18] = [
+const PLACES: [(&str, &[&str]); 20] = [
     ("cpu", &["limits", "cpu"]),
     ("cpu-weight", &["limits", "cpu_weight"]),
     ("cpu-set", &["limits", "cpu_set"]),
@@ -98,6 +104,8 @@ const PLACES: [(&str, &[&str]); 18] = [
     ("sleep-cpu", &["sleep", "cpu"]),
     ("ksm", &["ksm"]),
     ("device", &["devices"]),
+    ("max-snapshots", &["max_snapshots"]),
+    ("undelete-hours", &["undelete_hours"]),
 ];
 
 fn parse_unset(word: &str) -> Result<String, String> {
@@ -139,7 +147,7 @@ fn find<'a>(from: &'a Value, path: &[&str]) -> Option<&'a Value> {
 
 impl Given {
     /// The values in the order of [`PLACES`].
-    fn values(&self) -> [Value; 18] {
+    fn values(&self) -> [Value; 20] {
         let devices = if self.devices.is_empty() { Value::Null } else { json!(self.devices) };
         [
             json!(self.cpu),
@@ -160,6 +168,8 @@ impl Given {
             json!(self.sleep_cpu),
             json!(self.ksm),
             devices,
+            json!(self.max_snapshots),
+            json!(self.undelete_hours),
         ]
     }
 
@@ -280,6 +290,8 @@ mod tests {
             sleep_cpu: Some(5.0),
             ksm: Some(true),
             devices: vec!["kvm".into()],
+            max_snapshots: Some(9),
+            undelete_hours: Some(0),
         };
         let patched = crate::api::settings::patched(&Settings::default(), &set.patch().unwrap()).unwrap();
         assert_eq!(patched.sleep.mode, Some(SleepMode::Freeze));

@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Deadline of calls that change a container: a stop has a grace period, a delete may wait for disks.
 pub(super) const CHANGE: Duration = Duration::from_secs(180);
 /// Items per page; the API's cap for containers and projects.
-const PAGE: u64 = 100;
+pub(super) const PAGE: u64 = 100;
 
 impl Client {
     pub(super) async fn call<T: DeserializeOwned>(
@@ -147,7 +147,7 @@ impl Client {
         self.call(Method::PATCH, &format!("/api/v1/containers/{id}"), Some(body), CHANGE).await
     }
 
-    /// Deletes a container with its snapshots.
+    /// Deletes a container with its snapshots; it can be had back for a while.
     ///
     /// # Errors
     /// 404 when there is none, 409 when it is busy.
@@ -285,12 +285,12 @@ impl Client {
     }
 }
 
-fn snapshot_path(id: &ContainerId, name: &str) -> String {
+pub(super) fn snapshot_path(id: &ContainerId, name: &str) -> String {
     format!("/api/v1/containers/{id}/snapshots/{}", query_value(name))
 }
 
 /// Adds a page; says whether another follows.
-fn extend<T>(all: &mut Vec<T>, page: Vec<T>, pagination: &Pagination) -> bool {
+pub(super) fn extend<T>(all: &mut Vec<T>, page: Vec<T>, pagination: &Pagination) -> bool {
     let got_any = !page.is_empty();
     all.extend(page);
     got_any && pagination.page < pagination.total_pages

@@ -26,6 +26,7 @@ mod reply;
 mod shares;
 mod space;
 mod terminal;
+mod time;
 mod transport;
 
 mod error;

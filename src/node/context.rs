@@ -47,6 +47,8 @@ pub struct Place {
     pub kernel: String,
     /// Things the owner should know.
     pub hints: Vec<String>,
+    /// Hours that deleted containers can be had back where no setting says otherwise.
+    pub undelete_hours: u32,
 }
 
 impl Place {
@@ -194,6 +196,8 @@ impl Node {
             last_snapshot_at: row.last_snapshot_at,
             last_used_snapshot: row.last_used_snapshot,
             warnings,
+            deleted_at: row.deleted_at,
+            purge_at: row.purge_at,
         }
     }
 }

@@ -203,10 +203,10 @@ impl Driver {
         };
         copyable(&found)?;
         let new = NewSnapshot {
-            name: format!("safety-{}", clock::stamp()),
-            alias: None,
             kind: "safety",
             expires_at: Some(clock::in_days(SAFETY_DAYS)),
+            reason: Some(format!("before a sync with {}", found.name)),
+            ..Default::default()
         };
         let safety = self.node.db(move |store| store.begin_snapshot(&id, &new)).await?;
         let ran = matches!(row.state, ContainerState::Running | ContainerState::Paused);

@@ -110,7 +110,7 @@ impl Driver {
             let gone = result == Ok(Done::Deleted);
             if gone {
                 self.node.fleet.remove(&self.id);
-            } else if job.wish == Wish::Delete {
+            } else if job.wish.deletes() && self.live.state() != ContainerState::Deleted {
                 self.live.condemn(false);
             }
             job.answer(result);
@@ -122,7 +122,7 @@ impl Driver {
 
     pub(super) async fn row(&self) -> Result<ContainerRow, ApiError> {
         let id = self.id;
-        Ok(self.node.db(move |store| store.container(&id)).await?)
+        Ok(self.node.db(move |store| store.any_container(&id)).await?)
     }
 
     async fn serve(&mut self, wish: &Wish) -> Result<Done, ApiError> {
@@ -148,9 +148,13 @@ impl Driver {
             Wish::Operate(Operation::Restart) => self.restart(row).await,
             Wish::Operate(Operation::Pause) => self.freeze(true).await,
             Wish::Operate(Operation::Resume) => self.freeze(false).await,
-            Wish::Delete => self.delete(row.state).await,
-            Wish::Snapshot { alias, expires_at } => self.snapshot(alias.clone(), expires_at.clone()).await,
-            Wish::DeleteSnapshot(name) => self.delete_snapshot(name.clone()).await,
+            Wish::Delete => self.delete(row).await,
+            Wish::Purge => self.purge(row.state).await,
+            Wish::Undelete(name) => self.undelete(name.clone()).await,
+            Wish::Snapshot(new) => self.snapshot(&row, new.clone()).await,
+            Wish::DeleteSnapshot(name) => self.delete_snapshot(name.clone(), false).await,
+            Wish::ForceDeleteSnapshot(name) => self.delete_snapshot(name.clone(), true).await,
+            Wish::Undo => self.undo(row).await,
             Wish::Restore(name) => self.restore(row, name.clone()).await,
             Wish::Limit => self.limit(&row).await,
             Wish::Copy => self.copy(row).await,
@@ -234,7 +238,7 @@ impl Driver {
                 }
                 job = self.queue.recv() => match job {
                     None => return Ok(None),
-                    Some(job) if job.wish == Wish::Delete => {
+                    Some(job) if job.wish.deletes() => {
                         self.next = Some(job);
                         return Ok(None);
                     }
@@ -347,7 +351,7 @@ impl Driver {
     /// Ends whatever runs of the container. Succeeds when nothing does.
     pub(super) async fn halt(&mut self, state: ContainerState, grace: Duration) -> Result<(), ApiError> {
         let id = self.id;
-        let frozen = matches!(state, ContainerState::Paused | ContainerState::Asleep);
+        let frozen = matches!(state, ContainerState::Paused | ContainerState::Asleep | ContainerState::Deleting);
         let stopped = self
             .node
             .engine(move |m| {
@@ -404,27 +408,6 @@ impl Driver {
         let to = if frozen { ContainerState::Paused } else { ContainerState::Running };
         self.go(Transition::to(to, "api")).await?;
         Ok(Done::State(to))
-    }
-
-    async fn delete(&mut self, state: ContainerState) -> Result<Done, ApiError> {
-        self.begin(Kind::Delete, "delete", serde_json::json!({})).await?;
-        self.go(Transition::to(ContainerState::Deleting, "api")).await?;
-        let id = self.id;
-        // Its files go anyway, so there is nothing to shut down gracefully for.
-        if let Err(error) = self.halt(state, Duration::ZERO).await {
-            return Err(self.runs_on("node", error).await);
-        }
-        shares::source_changed(&self.node, id, true).await;
-        if let Err(error) = self.node.engine(move |m| m.delete_disk(&id)).await.map_err(failure) {
-            let message = format!("could not be deleted: {}", error.message);
-            return Err(self.fail("node", ApiError { message, ..error }).await);
-        }
-        let event = self.node.db(move |store| store.remove_container(&id)).await?;
-        self.node.bus.tell(event);
-        self.node.shortfalls.forget(&id);
-        self.node.shares.forget(&id);
-        tracing::info!(container = %id, "deleted");
-        Ok(Done::Deleted)
     }
 }
 

@@ -205,7 +205,7 @@ impl Node {
     pub fn drive(self: &Arc<Self>, row: &ContainerRow, watch: Option<mpsc::Receiver<ShimEvent>>, first: Option<Wish>) {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let live = Arc::new(Live::new(row.state));
-        live.condemn(row.state == ContainerState::Deleting);
+        live.condemn(matches!(row.state, ContainerState::Deleting | ContainerState::Deleted));
         let handle = Handle { project: row.project_id, queue, live: Arc::clone(&live) };
         self.fleet.handles.write().unwrap_or_else(PoisonError::into_inner).insert(row.id, handle);
         let driver = Driver::new(Arc::clone(self), row.id, live, jobs, watch, first);
@@ -257,7 +257,7 @@ impl Node {
         reply: Option<oneshot::Sender<Result<Done, ApiError>>>,
     ) -> Result<(), ApiError> {
         let handle = self.fleet.handle(id).ok_or_else(|| ApiError::not_found("container"))?;
-        let deletes = wish == Wish::Delete;
+        let deletes = wish.deletes();
         match handle.queue.try_send(Job { wish, reply }) {
             Ok(()) => {
                 if deletes {

@@ -23,12 +23,15 @@
 //!  copy, branch ──► copying ──► running, or stopped where that was asked for
 //!  sync of a copy: as a restore
 //!
-//!  delete is allowed everywhere:  any ──► deleting ──► (no row)
+//!  delete is allowed everywhere:  any ──► deleting ──► deleted ── undelete ──► as it was
+//!                                            │            │ purge, or its time is over
+//!                                            └── at once ─┴──► (no row)
 //! ```
 //!
 //! Only a container's driver moves it, one request at a time, in the order they came. Asking for
 //! what is already so succeeds; asking for what cannot be is refused with the present state named.
-//! Restart and restore pass through `stopped` and end where they began. A reboot inside leaves
+//! Restart and restore pass through `stopped` and end where they began; of two restores at once the second
+//! waits for the first, as does the deletion of the snapshot that is being restored. A reboot inside leaves
 //! `running` as it is.
 //!
 //! `paused` is for whoever asked for it: nothing but `resume` and `force-stop` ends it, and its URLs
@@ -42,6 +45,7 @@ use super::carry::Carry;
 use crate::api::container::{ContainerState, Operation};
 use crate::api::files::Restored;
 use crate::api::{ApiError, ContainerId, Snapshot};
+use crate::node::state::snapshots::NewSnapshot;
 
 /// What may be asked of a container's driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,16 +64,11 @@ pub enum Wish {
     SleepOn,
     /// Wake it because somebody wants something of it: `request` or `cron`.
     Wake(&'static str),
-    /// Remove it with its snapshots.
+    /// Remove it with its snapshots; for as long as its settings say it can be had back.
     Delete,
     /// Take a snapshot.
-    Snapshot {
-        /// A name a person gave.
-        alias: Option<String>,
-        /// When it will be removed.
-        expires_at: Option<String>,
-    },
-    /// Remove a snapshot, by name or alias.
+    Snapshot(NewSnapshot),
+    /// Remove a snapshot that is not pinned, by name or alias.
     DeleteSnapshot(String),
     /// Put the disk back to a snapshot, by name or alias.
     Restore(String),
@@ -81,6 +80,21 @@ pub enum Wish {
     Sync,
     /// Copy files into it.
     Carry(Arc<Carry>),
+    /// Remove a snapshot, pinned or not, by name or alias.
+    ForceDeleteSnapshot(String),
+    /// Put the disk back to what it was before the last restore.
+    Undo,
+    /// Remove it with its snapshots for good.
+    Purge,
+    /// Take it back after it was deleted, under its own name or this one.
+    Undelete(Option<String>),
+}
+
+impl Wish {
+    /// Whether it ends the container for its visitors.
+    pub fn deletes(&self) -> bool {
+        matches!(self, Self::Delete | Self::Purge)
+    }
 }
 
 /// What a driver answers.
@@ -128,8 +142,12 @@ pub fn admit(state: ContainerState, wish: &Wish) -> Verdict {
     use ContainerState as S;
     use Verdict::{Already, Go, Refuse};
     match (state, wish) {
-        (S::Deleting | S::Deleted, Wish::Delete) => Go,
-        (S::Deleting | S::Deleted, _) => Refuse("it is going away"),
+        (S::Deleted, Wish::Undelete(_)) | (_, Wish::Purge) => Go,
+        (S::Deleted, Wish::Delete) => Already,
+        (S::Deleted, _) => Refuse("undelete it first"),
+        (_, Wish::Undelete(_)) => Refuse("it is not deleted"),
+        (S::Deleting, Wish::Delete) => Go,
+        (S::Deleting, _) => Refuse("it is going away"),
         (_, Wish::Delete) => Go,
         (S::Creating, Wish::Create) | (S::Copying, Wish::Copy) => Go,
         // Its start will set them.
@@ -142,8 +160,8 @@ pub fn admit(state: ContainerState, wish: &Wish) -> Verdict {
         (_, Wish::Halt) => Already,
         (S::Running, Wish::Doze | Wish::SleepOn) | (S::Asleep, Wish::Wake(_)) => Go,
         (_, Wish::Doze | Wish::SleepOn | Wish::Wake(_)) => Already,
-        (_, Wish::Snapshot { .. } | Wish::DeleteSnapshot(_) | Wish::Restore(_) | Wish::Limit) => Go,
-        (_, Wish::Sync | Wish::Carry(_)) => Go,
+        (_, Wish::Snapshot(_) | Wish::DeleteSnapshot(_) | Wish::ForceDeleteSnapshot(_)) => Go,
+        (_, Wish::Restore(_) | Wish::Undo | Wish::Limit | Wish::Sync | Wish::Carry(_)) => Go,
         (_, Wish::Operate(operation)) => operate(state, *operation),
     }
 }
@@ -213,17 +231,27 @@ mod tests {
     #[test]
     fn a_container_can_be_deleted_in_every_state() {
         for state in STATES {
-            assert_eq!(admit(state, &Wish::Delete), Verdict::Go, "{state}");
+            let again = if state == S::Deleted { Verdict::Already } else { Verdict::Go };
+            assert_eq!(admit(state, &Wish::Delete), again, "{state}");
+            assert_eq!(admit(state, &Wish::Purge), Verdict::Go, "{state}");
+            let back = admit(state, &Wish::Undelete(None));
+            assert_eq!(back == Verdict::Go, state == S::Deleted, "{state}");
         }
     }
 
     #[test]
     fn nothing_else_happens_to_a_container_that_is_made_or_removed() {
-        let snapshot = Wish::Snapshot { alias: None, expires_at: None };
-        for state in [S::Creating, S::Copying, S::Deleting] {
-            for wish in
-                [&snapshot, &Wish::Restore("x".into()), &Wish::Boot, &Wish::Halt, &Wish::Doze, &Wish::Wake("request")]
-            {
+        let snapshot = Wish::Snapshot(NewSnapshot::default());
+        for state in [S::Creating, S::Copying, S::Deleting, S::Deleted] {
+            for wish in [
+                &snapshot,
+                &Wish::Restore("x".into()),
+                &Wish::Undo,
+                &Wish::Boot,
+                &Wish::Halt,
+                &Wish::Doze,
+                &Wish::Wake("request"),
+            ] {
                 assert!(matches!(admit(state, wish), Verdict::Refuse(_)), "{wish:?} while {state}");
             }
         }

@@ -13,7 +13,7 @@ use super::Node;
 use super::driver::{Driver, failure};
 use super::lifecycle::{Done, Wish};
 use super::state::containers::ContainerRow;
-use crate::api::container::Warning;
+use crate::api::container::{ContainerState, Warning};
 use crate::api::settings::Limits;
 use crate::api::{ApiError, ContainerId, ProjectId};
 use crate::engine::cgroup::limits::Shortfall;
@@ -96,7 +96,8 @@ impl Node {
     /// When the store cannot be read.
     pub async fn apply_project_settings(self: &Arc<Self>, project: ProjectId) -> Result<Vec<Warning>, ApiError> {
         let rows = self.db(|store| store.all_containers()).await?;
-        let of_project = rows.into_iter().filter(|row| row.project_id == project);
+        let of_project =
+            rows.into_iter().filter(|row| row.project_id == project && row.state != ContainerState::Deleted);
         let warnings = futures_util::stream::iter(of_project)
             .map(|row| async move {
                 self.apply_settings(&row.id).await;

@@ -34,6 +34,7 @@ pub mod space;
 pub mod state;
 pub mod stats;
 pub mod token;
+pub mod undelete;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -77,6 +77,11 @@ pub struct Options {
     #[arg(long, env = "COWL_CACHE_DIR", value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
 
+    /// Hours that a deleted container can be had back, up to 8760; 0 deletes at once. Settings of projects
+    /// and containers come first
+    #[arg(long, env = "COWL_UNDELETE_HOURS", value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(..=8760))]
+    pub undelete_hours: u32,
+
     /// Stop the containers when the node ends; else they run on
     #[arg(long)]
     pub stop_containers: bool,

@@ -13,6 +13,7 @@
 //! | create under way | no | done again from its first step (each can be repeated) |
 //! | import under way | no | finished when its disk is in place, else forgotten |
 //! | delete under way | any | finished |
+//! | `deleted` | no | stays so until its time is over |
 //! | stop under way | no | `stopped`; by the node's own end, as if nothing had been under way |
 //! | restart under way | no | finished |
 //! | restore under way | no | kept when the disks were swapped, else as before; then started if it ran |
@@ -71,10 +72,12 @@ pub enum Then {
     Boot,
     /// Go on creating it.
     Create,
-    /// Go on deleting it.
+    /// Go on putting it away.
     Delete,
     /// Go on copying it.
     Copy,
+    /// Go on deleting it for good.
+    Purge,
     /// Go on with a halt, before anything is heard of its init.
     Halt(Wish),
 }
@@ -98,8 +101,14 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     let row = facts.row;
     let kind = facts.operation.map(|o| o.kind);
     let rest = |state| Plan { state, reason: None, wanted: None, then: Then::Rest };
-    if kind == Some(Kind::Delete) || row.state == S::Deleting {
+    if kind == Some(Kind::Bury) {
         return Plan { then: Then::Delete, ..rest(S::Deleting) };
+    }
+    if kind == Some(Kind::Delete) || row.state == S::Deleting {
+        return Plan { then: Then::Purge, ..rest(S::Deleting) };
+    }
+    if row.state == S::Deleted {
+        return rest(S::Deleted);
     }
     let slept = row.state == S::Asleep || kind == Some(Kind::Sleep);
     if let Some(shim) = facts.shim {
@@ -171,7 +180,7 @@ fn halting(row: &ContainerRow, operation: &Operation) -> Option<Wish> {
         Kind::Restore | Kind::Sync if !ran => Wish::SleepOn,
         Kind::Stop | Kind::Restart | Kind::Restore | Kind::Sync => Wish::Operate(container::Operation::Restart),
         Kind::Sleep => Wish::SleepOn,
-        Kind::Create | Kind::Start | Kind::Delete | Kind::Copy | Kind::Import => return None,
+        Kind::Create | Kind::Start | Kind::Delete | Kind::Copy | Kind::Import | Kind::Bury => return None,
     })
 }
 
@@ -222,12 +231,12 @@ async fn settle(node: &Arc<Node>, facts: Facts<'_>, work: &mut Work) -> Result<(
         wanted: plan.wanted,
         started_at_ms: facts.shim.map(|s| s.started_at_ms),
         // A creation, a deletion or a halt goes on; its journal entry is overwritten or ended by its driver.
-        ends_operation: !matches!(plan.then, Then::Create | Then::Delete | Then::Halt(_) | Then::Copy),
+        ends_operation: !matches!(plan.then, Then::Create | Then::Delete | Then::Purge | Then::Halt(_) | Then::Copy),
         ..Transition::to(plan.state, "node")
     };
     let event = node.db(move |store| store.transition(&id, &transition)).await?;
     node.bus.tell_all(event);
-    let row = node.db(move |store| store.container(&id)).await?;
+    let row = node.db(move |store| store.any_container(&id)).await?;
     let watch = facts.shim.map(|_| node.machine.watch(&id));
     if watch.is_some() {
         tracing::info!(container = %id, name = row.name, state = %row.state, "adopted");
@@ -249,6 +258,7 @@ async fn settle(node: &Arc<Node>, facts: Facts<'_>, work: &mut Work) -> Result<(
         Then::Create => node.enqueue(&id, Wish::Create, None)?,
         Then::Delete => node.enqueue(&id, Wish::Delete, None)?,
         Then::Copy => node.enqueue(&id, Wish::Copy, None)?,
+        Then::Purge => node.enqueue(&id, Wish::Purge, None)?,
     }
     Ok(())
 }
@@ -282,7 +292,11 @@ async fn finish_restores(node: &Arc<Node>, operations: &[Operation]) -> Result<(
         let noted = node
             .db(move |store| {
                 store.finish_snapshot(&id, &safety)?;
-                if kind == Kind::Sync { store.mark_synced(&id) } else { store.mark_restored(&id, &name).map(drop) }
+                if kind == Kind::Sync {
+                    store.mark_synced(&id)
+                } else {
+                    store.mark_restored(&id, &name, &safety).map(drop)
+                }
             })
             .await;
         if let Err(error) = noted {
@@ -297,7 +311,7 @@ async fn finish_snapshots(node: &Arc<Node>) -> Result<(), ApiError> {
     for left in node.db(|store| store.unfinished_snapshots()).await? {
         let (id, name) = (left.container, left.name);
         if left.deleting {
-            super::snapshots::remove(node, id, name).await?;
+            super::snapshots::remove(node, id, name, true).await?;
             continue;
         }
         let present = node.engine(move |m| m.snapshots(&id)).await.map_err(failure)?;
@@ -378,7 +392,8 @@ async fn boot(node: &Arc<Node>, containers: Vec<ContainerId>) {
 }
 
 impl Node {
-    /// Deletes a project with its containers; returns their ids and names.
+    /// Deletes a project with its containers, for good, also those that could be undeleted; returns
+    /// their ids and names.
     ///
     /// # Errors
     /// When a container could not be deleted; the project stays with what is left of it.
@@ -390,7 +405,7 @@ impl Node {
         let results: Vec<_> = futures_util::stream::iter(ids)
             .map(|id| {
                 let node = Arc::clone(self);
-                async move { node.ask(&id, Wish::Delete).await }
+                async move { node.ask(&id, Wish::Purge).await }
             })
             .buffer_unordered(DELETIONS_AT_ONCE)
             .collect()

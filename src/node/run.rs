@@ -32,7 +32,7 @@ use super::options::{self, Options};
 use super::routes::NodeRoutes;
 use super::state::Store;
 use super::token::OwnerToken;
-use super::{Node, Place, clock, firewall, images, network, proc_view, reconcile, sleep, snapshots, stats};
+use super::{Node, Place, clock, firewall, images, network, proc_view, reconcile, sleep, snapshots, stats, undelete};
 use crate::api::ServerId;
 use crate::api::container::ContainerState;
 use crate::api::ids::EventId;
@@ -169,6 +169,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     node.tasks.spawn(sleep::watch(Arc::clone(&node)));
     node.tasks.spawn(reconcile::resume(Arc::clone(&node), work));
     node.tasks.spawn(snapshots::sweep(Arc::clone(&node)));
+    node.tasks.spawn(undelete::sweep(Arc::clone(&node)));
     node.tasks.spawn(super::shares::sweep(Arc::clone(&node)));
     node.tasks.spawn(super::space::watch(Arc::clone(&node)));
     node.tasks.spawn(stats::sampler::run(Arc::clone(&node)));
@@ -392,6 +393,7 @@ fn place(
         started_at: clock::now(),
         kernel: uname.release().to_string_lossy().into_owned(),
         hints,
+        undelete_hours: options.undelete_hours,
     })
 }
 

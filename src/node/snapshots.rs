@@ -30,14 +30,10 @@ pub const SIZE_AGE_MS: i64 = 10 * 60 * 1000;
 pub const PRICE_AGE_MS: i64 = 5 * 1000;
 
 impl Driver {
-    pub(super) async fn snapshot(
-        &mut self,
-        alias: Option<String>,
-        expires_at: Option<String>,
-    ) -> Result<Done, ApiError> {
+    pub(super) async fn snapshot(&mut self, row: &ContainerRow, mut new: NewSnapshot) -> Result<Done, ApiError> {
         self.node.room_for_more().await?;
         let id = self.id;
-        let new = NewSnapshot { name: format!("snap-{}", clock::stamp()), alias, kind: "user", expires_at };
+        new.most = row.effective_settings().max_snapshots;
         let name = self.node.db(move |store| store.begin_snapshot(&id, &new)).await?;
         let made = name.clone();
         if let Err(error) = self.node.engine(move |m| m.create_snapshot(&id, &made)).await {
@@ -49,25 +45,29 @@ impl Driver {
         Ok(Done::Snapshot(snapshot))
     }
 
-    pub(super) async fn delete_snapshot(&mut self, name: String) -> Result<Done, ApiError> {
+    pub(super) async fn delete_snapshot(&mut self, name: String, force: bool) -> Result<Done, ApiError> {
         let id = self.id;
         let snapshot = self.node.db(move |store| store.snapshot(&id, &name)).await?;
-        self.remove_snapshot(snapshot.name.clone()).await?;
+        remove(&self.node, id, snapshot.name.clone(), force).await?;
         Ok(Done::Snapshot(snapshot))
     }
 
-    async fn remove_snapshot(&self, name: String) -> Result<(), ApiError> {
-        remove(&self.node, self.id, name).await
+    /// Puts back what the last restore replaced. That is a restore itself, so the next undo takes this
+    /// one back.
+    pub(super) async fn undo(&mut self, row: ContainerRow) -> Result<Done, ApiError> {
+        let id = self.id;
+        let name = self.node.db(move |store| store.undo_point(&id)).await?;
+        self.restore(row, name).await
     }
 
     pub(super) async fn restore(&mut self, row: ContainerRow, name: String) -> Result<Done, ApiError> {
         let id = self.id;
         let snapshot = self.node.db(move |store| store.snapshot(&id, &name)).await?;
         let new = NewSnapshot {
-            name: format!("safety-{}", clock::stamp()),
-            alias: None,
             kind: "safety",
             expires_at: Some(clock::in_days(SAFETY_DAYS)),
+            reason: Some(format!("before a restore of {}", snapshot.alias.as_ref().unwrap_or(&snapshot.name))),
+            ..Default::default()
         };
         let safety = self.node.db(move |store| store.begin_snapshot(&id, &new)).await?;
         let ran = matches!(row.state, ContainerState::Running | ContainerState::Paused);
@@ -124,7 +124,7 @@ impl Driver {
             .node
             .db(move |store| {
                 let (_, made) = store.finish_snapshot(&id, &kept)?;
-                let (snapshot, used) = store.mark_restored(&id, &name)?;
+                let (snapshot, used) = store.mark_restored(&id, &name, &kept)?;
                 Ok((snapshot, [made, used]))
             })
             .await?;
@@ -139,10 +139,10 @@ impl Driver {
     }
 }
 
-/// Removes a snapshot's subvolume and its row; can be repeated.
-pub(super) async fn remove(node: &Arc<Node>, id: ContainerId, name: String) -> Result<(), ApiError> {
+/// Removes a snapshot's subvolume and its row; can be repeated, then with `force`.
+pub(super) async fn remove(node: &Arc<Node>, id: ContainerId, name: String, force: bool) -> Result<(), ApiError> {
     let gone = name.clone();
-    node.db(move |store| store.begin_delete_snapshot(&id, &gone)).await?;
+    node.db(move |store| store.begin_delete_snapshot(&id, &gone, force)).await?;
     let gone = name.clone();
     node.engine(move |m| m.delete_snapshot(&id, &gone)).await.map_err(failure)?;
     let event = node.db(move |store| store.forget_snapshot(&id, &name, true)).await?;
@@ -198,7 +198,7 @@ pub fn refresh_sizes(node: &Arc<Node>, id: ContainerId, age_ms: i64) {
             let tree = Tree::Snapshot(id, name.clone());
             match counting.engine(move |m| m.size(&tree)).await {
                 Ok(size) => {
-                    let kept = counting.db(move |store| store.set_snapshot_size(&id, &name, size.exclusive)).await;
+                    let kept = counting.db(move |store| store.set_snapshot_size(&id, &name, size)).await;
                     if let Err(error) = kept {
                         tracing::debug!(%error, "a snapshot's size was not kept");
                     }

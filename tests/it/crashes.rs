@@ -22,6 +22,9 @@ stories![
     killed_at_every_step_of_copy,
     killed_at_every_step_of_sync,
     killed_at_every_step_of_restore_files,
+    killed_at_every_step_of_undo,
+    killed_at_every_step_of_a_deletion_that_can_be_undone,
+    killed_at_every_step_of_undelete,
     killed_at_every_step_of_export,
     killed_at_every_step_of_import,
     killed_again_and_again_under_load,
@@ -159,7 +162,7 @@ fn killed_at_every_step_of_delete() {
         let c = node.container_in(&project, &format!("gone-{n}"));
         c.cowl(&["snapshots", "create", "--alias", "one"]).ok();
         let gone = || node.cowl(&["containers", "get", &c.id]).code == 1;
-        let crashed = doomed.run(n, &["containers", "delete", "--yes", &c.id], gone);
+        let crashed = doomed.run(n, &["containers", "delete", "--yes", "--purge", &c.id], gone);
         let Some((_, before)) = crashed else {
             assert!(n > 5, "a delete of {n} steps?");
             assert!(gone());
@@ -174,7 +177,7 @@ fn killed_at_every_step_of_delete() {
             assert_eq!(node.pool_dirs(&c.id), Vec::<PathBuf>::new(), "{before}: subvolumes are left");
         } else {
             settles(&c, &["running"], &before);
-            node.cowl(&["containers", "delete", "--yes", &c.id]).ok();
+            node.cowl(&["containers", "delete", "--yes", "--purge", &c.id]).ok();
         }
         std::mem::forget(c);
     }
@@ -371,6 +374,79 @@ fn killed_at_every_step_of_import() {
         }
     }
     panic!("an import never gets through");
+}
+
+/// Fifty times `kill -9`, at any moment, while containers count, commands run and requests come.
+fn killed_at_every_step_of_undo() {
+    let doomed = Doomed::new("steps-undo");
+    let node = &doomed.node;
+    let c = node.container("steps");
+    c.says("echo one > /root/state; sync");
+    c.cowl(&["snapshots", "create", "--alias", "one"]).ok();
+    c.says("echo two > /root/state; sync");
+    c.cowl(&["snapshots", "restore", "one", "--yes"]).ok();
+    for n in 0..STEPS_MAX {
+        let before_undo = c.says("cat /root/state");
+        let other = if before_undo == "one" { "two" } else { "one" };
+        let undone =
+            || state_of(node, &c.id).as_deref() == Some("running") && c.exec("cat /root/state").stdout.trim() == other;
+        let crashed = doomed.run(n, &["snapshots", "undo", "--yes", &c.id], undone);
+        let Some((_, before)) = crashed else {
+            assert!(n > 5, "an undo of {n} steps?");
+            return;
+        };
+        settles(&c, &["running"], &before);
+        let state = c.says("cat /root/state");
+        assert!(state == "one" || state == "two", "{before}: {state:?} is neither before nor after");
+        // Whichever it is, the other one is an undo away.
+        c.cowl(&["snapshots", "undo", "--yes"]).ok();
+        assert_ne!(c.says("cat /root/state"), state, "{before}: a state is lost");
+    }
+    panic!("an undo never gets through");
+}
+
+/// Crashes at each step of deleting, or of taking back, a container that ran.
+fn each_step_of_a_grave(name: &'static str, words: &[&str], goal: Option<&str>) {
+    let doomed = Doomed::new(name);
+    let node = &doomed.node;
+    let c = node.container("grave");
+    c.says("echo kept > /root/kept; sync");
+    for n in 0..STEPS_MAX {
+        let deletes = goal.is_none();
+        if !deletes {
+            node.cowl(&["containers", "delete", "--yes", &c.id]).ok();
+        }
+        let done = || node.lives() && state_of(node, &c.id).as_deref() == goal;
+        let crashed = doomed.run(n, &[words, &[c.id.as_str()]].concat(), done);
+        let is_deleted = || {
+            let all = node.json(&["containers", "list", "--deleted"]);
+            all.as_array().unwrap().iter().any(|found| found["id"] == c.id)
+        };
+        let before = crashed.as_ref().map_or("in the end", |(_, before)| before.as_str());
+        eventually(&format!("{before}: deleted, or running"), 40, || {
+            (is_deleted() || state_of(node, &c.id).as_deref() == Some("running")).then_some(())
+        });
+        if is_deleted() {
+            assert_eq!(node.cowl(&["containers", "get", &c.id]).code, 1, "{before}");
+            assert!(!node.run_dir().join(&c.id).exists(), "{before}: its run directory is left");
+            assert_eq!(node.json(&["containers", "undelete", &c.id])["status"], "running", "{before}");
+        }
+        settles(&c, &["running"], before);
+        assert_eq!(c.says("cat /root/kept"), "kept", "{before}");
+        if crashed.is_none() {
+            assert!(n > 3, "only {n} steps?");
+            return;
+        }
+    }
+    panic!("it never gets through");
+}
+
+fn killed_at_every_step_of_a_deletion_that_can_be_undone() {
+    each_step_of_a_grave("steps-bury", &["containers", "delete", "--yes"], None);
+}
+
+fn killed_at_every_step_of_undelete() {
+    each_step_of_a_grave("steps-undelete", &["containers", "undelete"], Some("running"));
 }
 
 /// Fifty times `kill -9`, at any moment, while containers count, commands run and requests come.

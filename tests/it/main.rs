@@ -40,6 +40,7 @@ mod snapshots;
 mod space;
 mod survival;
 mod terminal;
+mod undelete;
 mod unlucky;
 
 use std::process::ExitCode;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         snapshots::all(),
         space::all(),
         terminal::all(),
+        undelete::all(),
         cockpit::all(),
         by_keys::all(),
         endings::all(),

@@ -11,9 +11,9 @@ use crate::api::container::{Container, ContainerList, CreateContainer, StatusLog
 use crate::api::envelope::{FieldError, Pagination};
 use crate::api::stats::{ContainerStats, StatsHistory};
 use crate::api::{ApiError, ProjectId, names};
-use crate::node::lifecycle::Wish;
+use crate::node::lifecycle::{Done, Wish};
 use crate::node::remarks;
-use crate::node::state::containers::SORT;
+use crate::node::state::containers::{DELETED, PRESENT, SORT, WITH_DELETING};
 
 /// The routes of this noun.
 pub fn router() -> Router<NodeState> {
@@ -28,9 +28,13 @@ pub fn router() -> Router<NodeState> {
 
 async fn page(node: NodeState, project: Option<ProjectId>, asked: Asked) -> Reply<ContainerList> {
     let page = asked.page(20, 100, &SORT)?;
-    let with_deleting = asked.flag("include_deleting")?;
+    let states = match (asked.flag("deleted")?, asked.flag("include_deleting")?) {
+        (true, _) => DELETED,
+        (false, true) => WITH_DELETING,
+        (false, false) => PRESENT,
+    };
     let window = page.window.clone();
-    let (rows, total) = node.db(move |store| store.containers(project.as_ref(), with_deleting, &window)).await?;
+    let (rows, total) = node.db(move |store| store.containers(project.as_ref(), states, &window)).await?;
     let containers = rows.into_iter().map(|row| node.present(row)).collect();
     ok("Containers", ContainerList { containers, pagination: page.of(total) })
 }
@@ -71,9 +75,10 @@ async fn create(
     Err(Failure(crate::api::ApiError::conflict("no free random name was found; give one")))
 }
 
-async fn one(State(node): State<NodeState>, Params(id): Params<String>) -> Reply<Container> {
+async fn one(State(node): State<NodeState>, Params(id): Params<String>, asked: Asked) -> Reply<Container> {
     let id = container_id(&id)?;
-    let row = node.db(move |store| store.container(&id)).await?;
+    let deleted = asked.flag("deleted")?;
+    let row = node.db(move |store| if deleted { store.any_container(&id) } else { store.container(&id) }).await?;
     ok("Container", node.present(row))
 }
 
@@ -97,10 +102,15 @@ async fn update(
     ok("Container updated", shown)
 }
 
-async fn remove(State(node): State<NodeState>, Params(id): Params<String>) -> Reply<serde_json::Value> {
+async fn remove(State(node): State<NodeState>, Params(id): Params<String>, asked: Asked) -> Reply<serde_json::Value> {
     let id = container_id(&id)?;
-    node.ask(&id, Wish::Delete).await?;
-    ok("Container deleted", serde_json::json!({ "id": id, "status": "deleted" }))
+    let wish = if asked.flag("purge")? { Wish::Purge } else { Wish::Delete };
+    let mut data = serde_json::json!({ "id": id, "status": "deleted" });
+    if node.ask(&id, wish).await? != Done::Deleted {
+        let row = node.db(move |store| store.any_container(&id)).await?;
+        data["purge_at"] = row.purge_at.into();
+    }
+    ok("Container deleted", data)
 }
 
 async fn stats(State(node): State<NodeState>, Params(id): Params<String>) -> Reply<ContainerStats> {

@@ -25,10 +25,13 @@ mod reply;
 mod restore_files;
 mod servers;
 mod shares;
+mod snapshot_facts;
 mod snapshots;
 mod space;
 mod status;
+mod undelete;
 mod users;
+mod who;
 
 pub use exports::import_checks;
 
@@ -64,6 +67,8 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(snapshots::router())
         .merge(diff::router())
         .merge(exports::router())
+        .merge(snapshot_facts::router())
+        .merge(undelete::router())
         .merge(files::router())
         .merge(restore_files::router())
         .merge(status::router())

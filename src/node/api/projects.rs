@@ -9,6 +9,7 @@ use axum::routing::get;
 use super::extract::{Asked, Body, Params, project_id};
 use super::reply::{Reply, created, ok};
 use super::{NodeState, put_or_patch};
+use crate::api::container::ContainerState;
 use crate::api::project::{CreateProject, ProjectList, UpdateProject};
 use crate::api::stats::ProjectStats;
 use crate::api::{Project, names, settings};
@@ -97,7 +98,9 @@ async fn stats(State(node): State<NodeState>, Params(id): Params<String>) -> Rep
     node.db(move |store| store.project(&id)).await?;
     let rows = node.db(|store| store.all_containers()).await?;
     let stats = futures_util::future::try_join_all(
-        rows.into_iter().filter(|row| row.project_id == id).map(|row| node.container_stats(row)),
+        rows.into_iter()
+            .filter(|row| row.project_id == id && row.state != ContainerState::Deleted)
+            .map(|row| node.container_stats(row)),
     )
     .await?;
     ok("Project statistics", ProjectStats { stats })

@@ -4,9 +4,10 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 
-use super::extract::{Body, Params, container_id};
+use super::extract::{Asked, Body, Params, container_id};
 use super::reply::{Failure, Reply, created, ok};
-use super::{NodeState, put_or_patch};
+use super::who::Who;
+use super::{NodeState, put_or_patch, snapshot_facts};
 use crate::api::envelope::FieldError;
 use crate::api::snapshot::{
     CreateSnapshot, EXPIRY_DAYS, SnapshotAlias, SnapshotCreated, SnapshotList, SnapshotRestored,
@@ -15,17 +16,18 @@ use crate::api::{ApiError, names};
 use crate::node::clock;
 use crate::node::lifecycle::{Done, Wish};
 use crate::node::snapshots::SIZE_AGE_MS;
+use crate::node::state::snapshots::NewSnapshot;
 
 /// The routes of this noun.
 pub fn router() -> Router<NodeState> {
     Router::new()
         .route("/api/v1/containers/{id}/snapshots", get(list).post(create))
-        .route("/api/v1/containers/{id}/snapshots/{name}", put_or_patch(restore).get(one).delete(remove))
+        .route("/api/v1/containers/{id}/snapshots/{name}", put_or_patch(restore).get(one).delete(remove).post(undo))
         .route("/api/v1/containers/{id}/snapshots/{name}/alias", put_or_patch(set_alias))
 }
 
 /// Checks an expiry: a whole number of days. A string of digits is none.
-fn expiry_days(value: &serde_json::Value) -> Result<Option<u32>, FieldError> {
+pub(super) fn expiry_days(value: &serde_json::Value) -> Result<Option<u32>, FieldError> {
     if value.is_null() {
         return Ok(None);
     }
@@ -47,7 +49,7 @@ async fn list(State(node): State<NodeState>, Params(id): Params<String>) -> Repl
         container_id: id,
         project_id: row.project_id,
         snapshot_count: snapshots.len() as u64,
-        max_snapshots: None,
+        max_snapshots: row.effective_settings().max_snapshots.map(u64::from),
         snapshots,
     };
     ok("Snapshots", list)
@@ -56,6 +58,7 @@ async fn list(State(node): State<NodeState>, Params(id): Params<String>) -> Repl
 async fn create(
     State(node): State<NodeState>,
     Params(id): Params<String>,
+    Who(created_by): Who,
     body: Body<CreateSnapshot>,
 ) -> Reply<SnapshotCreated> {
     let id = container_id(&id)?;
@@ -65,8 +68,18 @@ async fn create(
         names::snapshot_alias(alias)?;
     }
     let days = body.value.expiry.as_ref().map_or(Ok(None), expiry_days)?;
-    let wish = Wish::Snapshot { alias, expires_at: days.map(clock::in_days) };
-    match node.ask(&id, wish).await? {
+    let note = body.value.note;
+    snapshot_facts::check_note(note.as_deref())?;
+    let new = NewSnapshot {
+        alias,
+        replace: body.value.replace.unwrap_or(false),
+        expires_at: days.map(clock::in_days),
+        note,
+        pinned: body.value.pinned.unwrap_or(false),
+        created_by,
+        ..Default::default()
+    };
+    match node.ask(&id, Wish::Snapshot(new)).await? {
         Done::Snapshot(snapshot) => {
             crate::node::snapshots::refresh_sizes(&node, id, SIZE_AGE_MS);
             let message = format!("Snapshot {} created", snapshot.name);
@@ -86,10 +99,23 @@ async fn restore(
     State(node): State<NodeState>,
     Params((id, name)): Params<(String, String)>,
 ) -> Reply<SnapshotRestored> {
-    let id = container_id(&id)?;
-    match node.ask(&id, Wish::Restore(name)).await? {
+    put_back(&node, &id, Wish::Restore(name)).await
+}
+
+/// `POST …/snapshots/undo`. A snapshot may be called `undo`, which the other methods find.
+async fn undo(State(node): State<NodeState>, Params((id, name)): Params<(String, String)>) -> Reply<SnapshotRestored> {
+    if name != "undo" {
+        let message = "a snapshot takes no POST: PUT restores it, and POST …/snapshots/undo undoes a restore";
+        return Err(Failure(ApiError::new(405, message)));
+    }
+    put_back(&node, &id, Wish::Undo).await
+}
+
+async fn put_back(node: &NodeState, id: &str, wish: Wish) -> Reply<SnapshotRestored> {
+    let id = container_id(id)?;
+    match node.ask(&id, wish).await? {
         Done::Restored { snapshot, safety } => {
-            let message = format!("Restored to {}; restore {safety} to undo this", snapshot.name);
+            let message = format!("Restored to {}; POST …/snapshots/undo takes this back", snapshot.name);
             let restored =
                 SnapshotRestored { success: true, message: message.clone(), snapshot, safety_snapshot: Some(safety) };
             ok(message, restored)
@@ -101,10 +127,12 @@ async fn restore(
 async fn remove(
     State(node): State<NodeState>,
     Params((id, name)): Params<(String, String)>,
+    asked: Asked,
 ) -> Reply<serde_json::Value> {
     let id = container_id(&id)?;
     let row = node.db(move |store| store.container(&id)).await?;
-    match node.ask(&id, Wish::DeleteSnapshot(name)).await? {
+    let wish = if asked.flag("force")? { Wish::ForceDeleteSnapshot(name) } else { Wish::DeleteSnapshot(name) };
+    match node.ask(&id, wish).await? {
         Done::Snapshot(snapshot) => {
             let data = serde_json::json!({
                 "container_id": id, "project_id": row.project_id, "snapshot_name": snapshot.name

@@ -12,6 +12,8 @@ use crate::node::Node;
 use crate::node::tests::TestBox;
 use crate::proxy::Peer;
 
+mod time;
+
 struct Client {
     router: axum::Router,
     node: Arc<Node>,

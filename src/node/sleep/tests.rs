@@ -15,6 +15,7 @@ use crate::node::Node;
 use crate::node::lifecycle::{Done, Wish};
 use crate::node::machine::Machine;
 use crate::node::state::journal::Kind;
+use crate::node::state::snapshots::NewSnapshot;
 use crate::node::tests::{TestBox, check, plain};
 
 /// A running container with its own way to sleep.
@@ -164,7 +165,7 @@ async fn stop_restart_restore_and_delete_work_on_sleepers() {
     let project = node.test_project();
     for mode in [SleepMode::Stop, SleepMode::Freeze] {
         let id = sleepy(&node, project, mode, None).await;
-        node.ask(&id, Wish::Snapshot { alias: Some("a".into()), expires_at: None }).await.unwrap();
+        node.ask(&id, Wish::Snapshot(NewSnapshot { alias: Some("a".into()), ..Default::default() })).await.unwrap();
         node.operate(&id, "sleep").await.unwrap();
         node.ask(&id, Wish::Restore("a".into())).await.unwrap();
         assert_eq!(node.state_of(&id), Asleep);

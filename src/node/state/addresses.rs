@@ -70,7 +70,7 @@ impl Store {
         self.read(|c| {
             let mut query = c.prepare_cached(
                 "SELECT c.name, p.alias, c.address_idx, c.state IN ('running', 'paused') FROM containers c
-                 JOIN projects p ON p.id = c.project_id",
+                 JOIN projects p ON p.id = c.project_id WHERE c.state <> 'deleted'",
             )?;
             let rows = query.query_map([], |row| {
                 Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, u32>(2)?, row.get::<_, bool>(3)?))

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use rusqlite::types::Value;
-use rusqlite::{OptionalExtension, Row, Transaction, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
 
 use super::events::{self, NewEvent};
 use super::journal::{self, Kind};
@@ -65,6 +65,8 @@ pub struct ContainerRow {
     pub last_used_snapshot: Option<String>,
     pub snapshot_count: u64,
     pub last_snapshot_at: Option<String>,
+    pub deleted_at: Option<String>,
+    pub purge_at: Option<String>,
 }
 
 impl ContainerRow {
@@ -93,7 +95,14 @@ pub struct NewContainer {
     pub warnings: Vec<Warning>,
 }
 
-const SELECT: &str = "SELECT c.*, p.alias AS project_alias, p.settings AS project_settings,
+/// Containers that are there.
+pub const PRESENT: &str = " AND c.state NOT IN ('deleting', 'deleted')";
+/// The same, and those on their way out.
+pub const WITH_DELETING: &str = " AND c.state <> 'deleted'";
+/// Those that can be undeleted.
+pub const DELETED: &str = " AND c.state = 'deleted'";
+
+const SELECT: &str = "SELECT c.*, coalesce(c.deleted_name, c.name) AS own_name, p.alias AS project_alias, p.settings AS project_settings,
     (SELECT count(*) FROM snapshots s WHERE s.container_id = c.id AND s.state = 'ready') AS snapshot_count,
     (SELECT max(s.created_at) FROM snapshots s WHERE s.container_id = c.id AND s.state = 'ready') AS last_snapshot_at
     FROM containers c JOIN projects p ON p.id = c.project_id";
@@ -109,7 +118,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ContainerRow> {
         id: column(row, "id")?,
         project_id: column(row, "project_id")?,
         project_alias: row.get("project_alias")?,
-        name: row.get("name")?,
+        name: row.get("own_name")?,
         color: row.get("color")?,
         tier: row.get("tier")?,
         image_id: row.get("image_id")?,
@@ -137,7 +146,16 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ContainerRow> {
         last_used_snapshot: row.get("last_used_snapshot")?,
         snapshot_count: row.get("snapshot_count")?,
         last_snapshot_at: row.get("last_snapshot_at")?,
+        deleted_at: row.get("deleted_at")?,
+        purge_at: row.get("purge_at")?,
     })
+}
+
+/// One container, whatever its state.
+pub(super) fn one(c: &Connection, id: &ContainerId) -> Result<ContainerRow> {
+    c.query_row(&format!("{SELECT} WHERE c.id = ?1"), [id.as_str()], from_row)
+        .optional()?
+        .ok_or(Error::NotFound("container"))
 }
 
 pub(super) fn text(value: &impl serde::Serialize) -> String {
@@ -162,7 +180,8 @@ pub(super) fn explain(e: rusqlite::Error) -> Error {
 pub(super) fn room_in_project(tx: &Transaction<'_>, project: &ProjectId) -> Result<String> {
     let found: Option<(String, Option<u32>, u32)> = tx
         .query_row(
-            "SELECT p.alias, p.max_containers, (SELECT count(*) FROM containers c WHERE c.project_id = p.id)
+            "SELECT p.alias, p.max_containers,
+                (SELECT count(*) FROM containers c WHERE c.project_id = p.id AND c.state <> 'deleted')
              FROM projects p WHERE p.id = ?1 AND p.deleting = 0",
             [project.as_str()],
             |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
@@ -232,19 +251,18 @@ impl Store {
         Ok((self.container(&id)?, event))
     }
 
-    /// One container.
+    /// One container; a deleted one is not found ([`Store::any_container`] does).
     ///
     /// # Errors
     /// [`Error::NotFound`].
     pub fn container(&self, id: &ContainerId) -> Result<ContainerRow> {
-        self.read(|c| {
-            c.query_row(&format!("{SELECT} WHERE c.id = ?1"), [id.as_str()], from_row)
-                .optional()?
-                .ok_or(Error::NotFound("container"))
-        })
+        match self.any_container(id)? {
+            row if row.state == ContainerState::Deleted => Err(Error::NotFound("container")),
+            row => Ok(row),
+        }
     }
 
-    /// Every container.
+    /// Every container, deleted ones, too.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -255,14 +273,15 @@ impl Store {
         })
     }
 
-    /// A page of containers, of one project or of all, and how many there are in all.
+    /// A page of containers, of one project or of all, and how many there are in all. `states` is one of
+    /// [`PRESENT`], [`WITH_DELETING`] and [`DELETED`].
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn containers(
         &self,
         project: Option<&ProjectId>,
-        with_deleting: bool,
+        states: &'static str,
         window: &Window,
     ) -> Result<(Vec<ContainerRow>, u64)> {
         let mut clause = String::from(" WHERE 1");
@@ -271,9 +290,7 @@ impl Store {
             clause.push_str(" AND c.project_id = ?");
             values.push(Value::Text(project.to_string()));
         }
-        if !with_deleting {
-            clause.push_str(" AND c.state != 'deleting'");
-        }
+        clause.push_str(states);
         self.read(|c| {
             let count = format!("SELECT count(*) FROM containers c{clause}");
             let total = c.query_row(&count, params_from_iter(values.clone()), |r| r.get(0))?;
@@ -284,13 +301,14 @@ impl Store {
         })
     }
 
-    /// How many containers there are in each state.
+    /// How many containers there are in each state; deleted ones do not count.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn container_counts(&self) -> Result<BTreeMap<String, u64>> {
         self.read(|c| {
-            let mut query = c.prepare("SELECT state, count(*) FROM containers GROUP BY state")?;
+            let mut query =
+                c.prepare("SELECT state, count(*) FROM containers WHERE state <> 'deleted' GROUP BY state")?;
             Ok(query.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<rusqlite::Result<_>>()?)
         })
     }

@@ -30,6 +30,8 @@ pub enum Kind {
     Sync,
     /// `place`: a container from an archive, unpacked, is put where its disk belongs.
     Import,
+    /// `stop`: a deletion that can be undone.
+    Bury,
 }
 
 impl Kind {
@@ -45,12 +47,13 @@ impl Kind {
             Self::Copy => "copy",
             Self::Sync => "sync",
             Self::Import => "import",
+            Self::Bury => "bury",
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
-        use Kind::{Copy, Create, Delete, Import, Restart, Restore, Sleep, Start, Stop, Sync};
-        [Create, Start, Stop, Restart, Delete, Sleep, Restore, Copy, Sync, Import]
+        use Kind::{Bury, Copy, Create, Delete, Import, Restart, Restore, Sleep, Start, Stop, Sync};
+        [Create, Start, Stop, Restart, Delete, Sleep, Restore, Copy, Sync, Import, Bury]
             .into_iter()
             .find(|kind| kind.as_str() == word)
     }
@@ -144,8 +147,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_operation_reads_back() {
-        use Kind::{Copy, Create, Delete, Import, Restart, Restore, Sleep, Start, Stop, Sync};
-        for kind in [Create, Start, Stop, Restart, Delete, Sleep, Restore, Copy, Sync, Import] {
+        use Kind::{Bury, Copy, Create, Delete, Import, Restart, Restore, Sleep, Start, Stop, Sync};
+        for kind in [Create, Start, Stop, Restart, Delete, Sleep, Restore, Copy, Sync, Import, Bury] {
             assert_eq!(Kind::parse(kind.as_str()), Some(kind));
         }
         assert_eq!(Kind::parse("else"), None);

@@ -320,10 +320,11 @@ mod tests {
             alias: Some("gold".into()),
             kind: "user",
             expires_at: Some("2030-01-01T00:00:00.000Z".into()),
+            ..Default::default()
         };
         store.begin_snapshot(&source.id, &new).unwrap();
         store.finish_snapshot(&source.id, "snap").unwrap();
-        store.set_snapshot_size(&source.id, "snap", 5).unwrap();
+        store.set_snapshot_size(&source.id, "snap", crate::engine::storage::pool::DiskSize { exclusive: 5, referenced: 5 }).unwrap();
         let (copy, _) = store.copy_container(&project, &plain("copy"), &copy_of(&source)).unwrap();
         for _ in 0..2 {
             assert_eq!(store.begin_snapshot_copies(&source.id, &copy.id).unwrap(), ["snap"]);

@@ -10,6 +10,8 @@
 //! | [`meta`] | single facts of this box |
 //! | [`projects`], [`containers`], [`snapshots`], [`shares`] | the nouns |
 //! | [`share_expiry`] | when the ends of shares come and are told of |
+//! | [`snapshot_facts`] | notes, pins, expiry; what undoes a restore |
+//! | [`undelete`] | deleted containers that can be had back |
 //! | [`transitions`] | the one way a container's state changes |
 //! | [`journal`] | operations under way, for after a crash |
 //! | [`addresses`] | which index of the network is whose |
@@ -31,8 +33,10 @@ pub mod projects;
 pub mod schema;
 pub mod share_expiry;
 pub mod shares;
+pub mod snapshot_facts;
 pub mod snapshots;
 pub mod transitions;
+pub mod undelete;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

@@ -104,7 +104,7 @@ impl Store {
         self.write(|tx| {
             let exists = |sql: &str, id: &str| tx.query_row(sql, [id], |_| Ok(())).optional();
             if let Some(target) = &new.target_container_id
-                && exists("SELECT 1 FROM containers WHERE id = ?1", target.as_str())?.is_none()
+                && exists("SELECT 1 FROM containers WHERE id = ?1 AND state <> 'deleted'", target.as_str())?.is_none()
             {
                 return Err(Error::NotFound("target container"));
             }
@@ -147,13 +147,16 @@ impl Store {
         self.read(|c| Ok(one(c, id)?.share))
     }
 
-    /// All shares, in the order they were made.
+    /// All shares, in the order they were made; not those from or for deleted containers.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn shares(&self) -> Result<Vec<Share>> {
         self.read(|c| {
-            let mut query = c.prepare(&format!("{SELECT} ORDER BY s.created_at, s.id"))?;
+            let mut query = c.prepare(&format!(
+                "{SELECT} LEFT JOIN containers t ON t.id = s.target_container_id
+                 WHERE c.state <> 'deleted' AND coalesce(t.state, '') <> 'deleted' ORDER BY s.created_at, s.id"
+            ))?;
             let rows = query.query_map([], from_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
             Ok(rows.into_iter().map(|row| row.share).collect())
         })
@@ -171,7 +174,7 @@ impl Store {
                     (SELECT value FROM meta WHERE key = 'owner_id') AS owner, m.mount AS mount
                  FROM shares s JOIN containers c ON c.id = s.source_container_id
                  LEFT JOIN share_mounts m ON m.share_id = s.id AND m.container_id = ?1
-                 WHERE s.source_container_id <> ?1 AND (s.target_container_id = ?1
+                 WHERE c.state <> 'deleted' AND s.source_container_id <> ?1 AND (s.target_container_id = ?1
                     OR s.target_project_id = (SELECT project_id FROM containers WHERE id = ?1))
                  ORDER BY s.created_at, s.id",
             )?;

@@ -92,9 +92,9 @@ fn log(tx: &Transaction<'_>, id: &ContainerId, from: ContainerState, since_ms: i
     Ok(())
 }
 
-fn apply(tx: &Transaction<'_>, id: &ContainerId, t: &Transition) -> Result<Option<Event>> {
+pub(super) fn apply(tx: &Transaction<'_>, id: &ContainerId, t: &Transition) -> Result<Option<Event>> {
     let found: Option<(Option<ContainerState>, i64, ProjectId, String)> = tx
-        .query_row("SELECT state, state_since_ms, project_id, name FROM containers WHERE id = ?1", [id.as_str()], |r| {
+        .query_row("SELECT state, state_since_ms, project_id, coalesce(deleted_name, name) AS name FROM containers WHERE id = ?1", [id.as_str()], |r| {
             Ok((state(r, "state")?, r.get("state_since_ms")?, column(r, "project_id")?, r.get("name")?))
         })
         .optional()?;
@@ -159,16 +159,21 @@ impl Store {
     /// [`Error::NotFound`].
     pub fn remove_container(&self, id: &ContainerId) -> Result<Event> {
         self.write(|tx| {
-            let (project, name): (ProjectId, String) = tx
-                .query_row("SELECT project_id, name FROM containers WHERE id = ?1", [id.as_str()], |r| {
-                    Ok((column(r, "project_id")?, r.get("name")?))
-                })
+            let (project, name, buried): (ProjectId, String, bool) = tx
+                .query_row(
+                    "SELECT project_id, coalesce(deleted_name, name) AS name, deleted_name IS NOT NULL AS buried
+                     FROM containers WHERE id = ?1",
+                    [id.as_str()],
+                    |r| Ok((column(r, "project_id")?, r.get("name")?, r.get("buried")?)),
+                )
                 .optional()?
                 .ok_or(Error::NotFound("container"))?;
             addresses::free(tx, id)?;
             tx.execute("DELETE FROM containers WHERE id = ?1", [id.as_str()])?;
             let data = serde_json::json!({ "name": name, "status": "deleted" });
-            events::insert(tx, NewEvent::container("container.deleted", project, *id, data))
+            // That it was deleted has been told already.
+            let kind = if buried { "container.purged" } else { "container.deleted" };
+            events::insert(tx, NewEvent::container(kind, project, *id, data))
         })
     }
 

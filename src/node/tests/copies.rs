@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::node::state::lineage::NewCopy;
+use crate::node::state::snapshots::NewSnapshot;
 
 fn order(node: &Node, source: &ContainerId, start: bool) -> NewCopy {
     NewCopy {
@@ -21,7 +22,7 @@ fn unnamed() -> NewContainer {
 
 async fn source(node: &Arc<Node>, project: ProjectId) -> ContainerId {
     let id = node.make(project, "source").await;
-    node.ask(&id, Wish::Snapshot { alias: Some("gold".into()), expires_at: None }).await.unwrap();
+    node.ask(&id, Wish::Snapshot(NewSnapshot { alias: Some("gold".into()), ..Default::default() })).await.unwrap();
     id
 }
 

@@ -33,7 +33,9 @@ async fn story(node: &Arc<Node>, machine: &Fake, project: ProjectId, known: &mut
         }
     }
     known.created = true;
-    if let Done::Snapshot(s) = node.ask(&id, Wish::Snapshot { alias: Some("a".into()), expires_at: None }).await? {
+    if let Done::Snapshot(s) =
+        node.ask(&id, Wish::Snapshot(NewSnapshot { alias: Some("a".into()), ..Default::default() })).await?
+    {
         known.snapshot = Some(s.name);
     }
     machine.world().disks.insert(id, "later".into());

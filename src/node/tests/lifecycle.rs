@@ -151,7 +151,7 @@ async fn a_restore_that_fails_leaves_all_as_it_was_and_running() {
     let b = TestBox::new();
     let node = b.start().await;
     let id = node.make(node.test_project(), "web").await;
-    node.ask(&id, Wish::Snapshot { alias: Some("a".into()), expires_at: None }).await.unwrap();
+    node.ask(&id, Wish::Snapshot(NewSnapshot { alias: Some("a".into()), ..Default::default() })).await.unwrap();
     b.machine.fail_next("restore", "the pool is full: swap");
     assert!(node.ask(&id, Wish::Restore("a".into())).await.unwrap_err().message.contains("full"));
     assert_eq!(node.state_of(&id), ContainerState::Running);
@@ -166,7 +166,7 @@ async fn a_snapshot_that_fails_leaves_nothing() {
     let node = b.start().await;
     let id = node.make(node.test_project(), "web").await;
     b.machine.fail_next("create_snapshot", "no");
-    let wish = Wish::Snapshot { alias: Some("a".into()), expires_at: None };
+    let wish = Wish::Snapshot(NewSnapshot { alias: Some("a".into()), ..Default::default() });
     assert!(node.ask(&id, wish.clone()).await.is_err());
     check(&node, &b.machine);
     assert!(node.ask(&id, wish).await.is_ok(), "its alias is free again");
@@ -178,7 +178,7 @@ async fn expired_snapshots_go_and_others_stay() {
     let node = b.start().await;
     let id = node.make(node.test_project(), "web").await;
     for at in ["2020-01-01T00:00:00.000Z", "2999-01-01T00:00:00.000Z"] {
-        node.ask(&id, Wish::Snapshot { alias: None, expires_at: Some(at.into()) }).await.unwrap();
+        node.ask(&id, Wish::Snapshot(NewSnapshot { expires_at: Some(at.into()), ..Default::default() })).await.unwrap();
     }
     sweep_once(&node).await;
     let left = node.store.snapshots(&id).unwrap();
@@ -296,7 +296,7 @@ async fn snapshots_that_vanished_from_the_pool_vanish_from_the_list() {
     let mut b = TestBox::new();
     let node = b.start().await;
     let id = node.make(node.test_project(), "web").await;
-    node.ask(&id, Wish::Snapshot { alias: None, expires_at: None }).await.unwrap();
+    node.ask(&id, Wish::Snapshot(NewSnapshot::default())).await.unwrap();
     b.crash(node).await;
     b.machine.world().snapshots.clear();
     let node = b.start().await;

@@ -23,6 +23,8 @@ pub(crate) fn place() -> Place {
         started_at: super::clock::now(),
         kernel: "6.18".into(),
         hints: Vec::new(),
+        // Deletions are final unless a test is about them.
+        undelete_hours: 0,
     }
 }
 
@@ -75,11 +77,13 @@ mod crash;
 mod lifecycle;
 mod random;
 mod shares;
+mod undelete;
 
 use std::time::Duration;
 
 use super::lifecycle::{Done, Wish};
 use super::state::containers::NewContainer;
+use super::state::snapshots::NewSnapshot;
 use crate::api::container::{ContainerState, Operation};
 use crate::api::{ApiError, ContainerId, ProjectId};
 
@@ -111,7 +115,7 @@ impl Node {
     }
 
     pub(crate) fn state_of(&self, id: &ContainerId) -> ContainerState {
-        self.store.container(id).unwrap().state
+        self.store.any_container(id).unwrap().state
     }
 
     pub(crate) async fn until(&self, id: &ContainerId, state: ContainerState) {
@@ -129,18 +133,25 @@ impl Node {
     /// Waits until nothing is under way any more.
     pub(crate) async fn settle(&self) {
         for _ in 0..1_000 {
-            // A driver writes a state down a moment before it lets others see it.
+            // The end of an operation and the state after it are written at once, and a driver lets others
+            // see the state a moment later: so what is under way is looked at first.
+            let is_idle = self.store.operations().unwrap().is_empty();
             let moving = self.store.all_containers().unwrap().iter().any(|row| {
                 matches!(row.state, ContainerState::Creating | ContainerState::Copying | ContainerState::Deleting)
-                    || self.fleet.state(&row.project_id, &row.id) != Some(row.state)
+                    || self.fleet.state(&row.project_id, &row.id) != seen(row.state)
             });
-            if !moving && self.store.operations().unwrap().is_empty() {
+            if is_idle && !moving {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("still under way: {:?}", self.store.operations());
     }
+}
+
+/// What visitors are to see of a state.
+fn seen(state: ContainerState) -> Option<ContainerState> {
+    (state != ContainerState::Deleted).then_some(state)
 }
 
 /// What must be true of a box whenever nothing is under way.
@@ -155,13 +166,15 @@ pub(crate) fn check(node: &Node, machine: &Fake) {
             ContainerState::Running => assert!(shim.is_some_and(|s| !s.frozen), "{row:?}"),
             ContainerState::Paused => assert!(shim.is_some_and(|s| s.frozen), "{row:?}"),
             ContainerState::Asleep => assert!(shim.is_none_or(|s| s.frozen), "{row:?}"),
-            ContainerState::Stopped | ContainerState::Failed => assert!(shim.is_none(), "{row:?}"),
+            ContainerState::Stopped | ContainerState::Failed | ContainerState::Deleted => {
+                assert!(shim.is_none(), "{row:?}")
+            }
             other => panic!("{other} is no state to rest in"),
         }
         if row.state != ContainerState::Failed {
             assert!(world.disks.contains_key(&row.id), "{row:?}");
         }
-        assert_eq!(node.fleet.state(&row.project_id, &row.id), Some(row.state));
+        assert_eq!(node.fleet.state(&row.project_id, &row.id), seen(row.state));
         let mut known: Vec<_> = node.store.snapshots(&row.id).unwrap().into_iter().map(|s| s.name).collect();
         known.sort();
         let present: Vec<_> =
@@ -176,6 +189,7 @@ pub(crate) fn check(node: &Node, machine: &Fake) {
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     assert!(world.disks.keys().all(|id| ids.contains(id)), "no disk without a row");
     assert!(world.running.keys().all(|id| ids.contains(id)), "nothing runs without a row");
-    let addresses: std::collections::BTreeSet<_> = rows.iter().map(|row| row.address_index).collect();
-    assert_eq!(addresses.len(), rows.len(), "addresses are unique");
+    let there = || rows.iter().filter(|row| row.state != ContainerState::Deleted);
+    let addresses: std::collections::BTreeSet<_> = there().map(|row| row.address_index).collect();
+    assert_eq!(addresses.len(), there().count(), "addresses are unique");
 }

@@ -15,6 +15,9 @@ enum Act {
     Restore(usize),
     DeleteSnapshot(usize),
     Delete(usize),
+    Undelete(usize),
+    Purge(usize),
+    Undo(usize),
     /// Several operations at once on one container.
     Crowd(usize, Vec<&'static str>),
     PowerOff(usize),
@@ -36,6 +39,9 @@ fn act() -> impl Strategy<Value = Act> {
         2 => which.clone().prop_map(Act::Restore),
         1 => which.clone().prop_map(Act::DeleteSnapshot),
         1 => which.clone().prop_map(Act::Delete),
+        2 => which.clone().prop_map(Act::Undelete),
+        1 => which.clone().prop_map(Act::Purge),
+        1 => which.clone().prop_map(Act::Undo),
         3 => (which.clone(), prop::collection::vec(operation(), 2..5)).prop_map(|(n, ops)| Act::Crowd(n, ops)),
         1 => which.clone().prop_map(Act::PowerOff),
         1 => which.prop_map(Act::InitCrash),
@@ -54,6 +60,7 @@ async fn perform(b: &mut TestBox, node: &mut Arc<Node>, project: ProjectId, act:
             // A random name may be taken; then nothing happens.
             let mut new = plain(&name);
             new.settings.sleep.mode = (ids.len() % 2 == 1).then_some(crate::api::settings::SleepMode::Freeze);
+            new.settings.undelete_hours = (ids.len() != 1).then_some(24);
             let _ = node.create_container(project, new).await;
             node.settle().await;
         }
@@ -64,7 +71,8 @@ async fn perform(b: &mut TestBox, node: &mut Arc<Node>, project: ProjectId, act:
         }
         Act::Snapshot(n) => {
             if let Some(id) = nth(n) {
-                let _ = node.ask(&id, Wish::Snapshot { alias: Some("a".into()), expires_at: None }).await;
+                let _ =
+                    node.ask(&id, Wish::Snapshot(NewSnapshot { alias: Some("a".into()), ..Default::default() })).await;
             }
         }
         Act::Restore(n) => {
@@ -80,6 +88,16 @@ async fn perform(b: &mut TestBox, node: &mut Arc<Node>, project: ProjectId, act:
         Act::Delete(n) => {
             if let Some(id) = nth(n) {
                 let _ = node.ask(&id, Wish::Delete).await;
+            }
+        }
+        Act::Undelete(n) | Act::Purge(n) | Act::Undo(n) => {
+            let wish = match act {
+                Act::Undelete(_) => Wish::Undelete(None),
+                Act::Purge(_) => Wish::Purge,
+                _ => Wish::Undo,
+            };
+            if let Some(id) = nth(n) {
+                let _ = node.ask(&id, wish).await;
             }
         }
         Act::Crowd(n, ops) => {

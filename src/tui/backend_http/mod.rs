@@ -175,7 +175,7 @@ impl Backend for HttpBackend {
 
     fn create_snapshot(&self, id: ContainerId, alias: Option<String>) -> Call<SnapshotCreated> {
         let path = format!("/api/v1/containers/{id}/snapshots");
-        call!(self, me, me.send("POST", &path, &CreateSnapshot { alias, expiry: None }).await)
+        call!(self, me, me.send("POST", &path, &CreateSnapshot { alias, ..Default::default() }).await)
     }
 
     fn restore_snapshot(&self, id: ContainerId, name: String) -> Call<SnapshotRestored> {

@@ -72,6 +72,8 @@ pub fn container(name: &str, status: ContainerState) -> Container {
         started_at: running.then(|| "2026-11-20T08:00:00Z".into()),
         address: running.then(|| "10.201.0.5".into()),
         address6: None,
+        deleted_at: None,
+        purge_at: None,
         snapshot_count: 0,
         last_snapshot_at: None,
         last_used_snapshot: None,

@@ -142,6 +142,11 @@ pub fn snapshot(alias: Option<&str>, created_at: &str, size: u64) -> Snapshot {
         last_used_at: None,
         expires_at: None,
         stateful: false,
+        note: None,
+        pinned: false,
+        created_by: String::new(),
+        reason: None,
+        referenced: 0,
         size,
         kind: "user".into(),
     }

@@ -151,7 +151,7 @@ impl<'a> Container<'a> {
 impl Drop for Container<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.node.cowl(&["containers", "delete", "--yes", &self.id]);
+            self.node.cowl(&["containers", "delete", "--yes", "--purge", &self.id]);
         }
     }
 }
