@@ -98,7 +98,7 @@ fn every_service_of_the_grammar_answers() {
     ] {
         let reply = c.curl(&format!("{slug}-1"), "/", &[]).is(501);
         assert!(reply["error"].is_string() && reply["statusCode"].is_null(), "{slug}: {reply}");
-        let named = cowl::api::Service::from_slug(slug).map(|s| format!("{s:?}").to_lowercase()).unwrap();
+        let named = cowl_api::Service::from_slug(slug).map(|s| format!("{s:?}").to_lowercase()).unwrap();
         let text = reply["message"].as_str().unwrap().to_lowercase();
         assert!(text.contains(slug) || text.contains(&named), "{slug}: {reply}");
     }

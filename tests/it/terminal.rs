@@ -207,7 +207,7 @@ fn a_shell_runs_one_command_without_a_terminal() {
 }
 
 fn the_websocket_speaks_tty() {
-    use cowl::client::{Client, FromTerminal, TerminalQuery};
+    use cowl_client::{Client, FromTerminal, TerminalQuery};
     let node = shared::node();
     let c = node.container("socket");
     let url = format!("https://api.cowl.localhost:{}", node.port);
@@ -215,7 +215,7 @@ fn the_websocket_speaks_tty() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let seen = runtime.block_on(async {
         let container = client.container(&c.id.parse().unwrap()).await.unwrap();
-        let kit = client.kit(&container, cowl::api::Service::Terminal, 1);
+        let kit = client.kit(&container, cowl_api::Service::Terminal, 1);
         let query = TerminalQuery { terminal_id: 9, ..TerminalQuery::default() };
         let (mut input, mut output) = kit.terminal(&query, 70, 20).await.unwrap();
         input.input(b"echo tty$((40+2)); stty size; exit\r").await.unwrap();
