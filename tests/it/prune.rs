@@ -66,7 +66,7 @@ fn an_old_image_and_kit_go_once_nobody_needs_them() {
     assert_eq!(keeper.says("cat /root/kept"), "kept");
 
     // Something half made that does not tell what it is refuses all of it.
-    node.cowl(&["containers", "delete", "--yes", &keeper.id]).ok();
+    node.cowl(&["containers", "delete", "--purge", "--yes", &keeper.id]).ok();
     eventually("the disk's end", 30, || node.pool_dirs(&keeper.id).is_empty().then_some(()));
     let half = pool.join("tmp/half");
     let made = std::process::Command::new("btrfs").args(["-q", "subvolume", "create"]).arg(&half).status().unwrap();

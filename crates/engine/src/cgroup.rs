@@ -7,8 +7,9 @@
 //! HIERARCHY/cowl-<tag>/<id>/payload/cowl-kit/    the kit; inside the delegation so that systemd may
 //!                                                move the kit's shells into their sessions
 //! ```
-//! `payload` exists only where systemd needs it: on v2 and on v1's `name=systemd`. On the v1
-//! controllers of a hybrid host everything of a container sits in `<id>/`, unwritable from inside.
+//! `payload` exists only on v2, which is all that systemd inside looks at. On the v1 hierarchies of a
+//! hybrid host everything of a container sits in `<id>/`, unwritable from inside: v1 has no bound on
+//! the number of groups (`name=systemd` included, which systemd 257 uses only when it is forced to).
 
 pub mod limits;
 mod members;
@@ -43,10 +44,6 @@ struct Hierarchy {
 impl Hierarchy {
     fn is_v2(&self) -> bool {
         self.names.is_empty()
-    }
-
-    fn delegated(&self) -> bool {
-        self.is_v2() || self.names.iter().any(|n| n == "name=systemd")
     }
 
     /// Whether every container has a group here from the start.
@@ -160,13 +157,11 @@ impl Cgroups {
         for h in self.hierarchies.iter().filter(|h| h.is_eager()) {
             let dir = self.container_dir(h, id);
             make_dir(&dir)?;
-            if !h.delegated() {
+            if !h.is_v2() {
                 continue;
             }
-            if h.is_v2() {
-                enable_controllers(&dir);
-                bound_groups(&dir);
-            }
+            enable_controllers(&dir);
+            bound_groups(&dir);
             for sub in ["payload", "payload/cowl-kit"] {
                 let sub = dir.join(sub);
                 make_dir(&sub)?;
@@ -202,21 +197,16 @@ impl Cgroups {
         self.hierarchies.iter().find(|h| h.is_v2()).ok_or_else(|| Error::NotFound("cgroup v2 hierarchy".into()))
     }
 
-    /// Moves process `pid` into a container's v1 groups (its v2 group it was born in). `kit` puts
-    /// it beside init instead of where init is.
+    /// Moves process `pid` into a container's v1 groups (its v2 group it was born in).
     ///
     /// # Errors
     /// The path that could not be written.
-    pub fn place(&self, id: &ContainerId, pid: libc::pid_t, kit: bool) -> Result<()> {
+    pub fn place(&self, id: &ContainerId, pid: libc::pid_t) -> Result<()> {
         for h in self.hierarchies.iter().filter(|h| !h.is_v2()) {
-            let mut dir = self.container_dir(h, id);
-            if !h.is_eager() && !dir.exists() {
-                continue;
+            let dir = self.container_dir(h, id);
+            if h.is_eager() || dir.exists() {
+                join(&dir, pid)?;
             }
-            if h.delegated() {
-                dir.push(if kit { "payload/cowl-kit" } else { "payload" });
-            }
-            join(&dir, pid)?;
         }
         Ok(())
     }
@@ -408,9 +398,9 @@ mod tests {
                     33 20 0:29 / /sys/fs/cgroup/unified rw,relatime shared:3 - cgroup2 cgroup2 rw\n";
         let found = parse_mountinfo(text);
         assert_eq!(found.len(), 4);
-        assert!(found[0].has("memory") && !found[0].delegated() && found[0].is_eager());
+        assert!(found[0].has("memory") && !found[0].is_v2() && found[0].is_eager());
         assert!(!found[1].is_eager());
-        assert!(found[2].delegated() && !found[2].is_v2());
+        assert!(found[2].is_eager() && !found[2].is_v2());
         assert!(found[3].is_v2() && found[3].is_eager());
     }
 

@@ -75,7 +75,7 @@ fn furnish(
     for file in ["uid_map", "gid_map"] {
         fs::write(proc(file), &map).context(|| format!("write {file}"))?;
     }
-    cgroups.place(&spec.container.id, init.pid, false)?;
+    cgroups.place(&spec.container.id, init.pid)?;
     let open = |name: &str| File::open(proc(name)).context(|| format!("open {name}"));
     let (userns, netns) = (open("ns/user")?, open("ns/net")?);
     net::create(&spec.veth(), netns.as_fd(), spec.container.address, spec.container.address6)?;

@@ -61,7 +61,7 @@ fn become_kit(
     watch: Option<&Watch<'_>>,
 ) -> Result<()> {
     // 0 is "the writer", whatever its pid is where.
-    cgroups.place(&spec.container.id, 0, true)?;
+    cgroups.place(&spec.container.id, 0)?;
     let console = fds::pty_peer(machine.console.as_fd()).context(|| "open the console".into())?;
     let kinds = ThreadNameSpaceType::USER
         | ThreadNameSpaceType::MOUNT

@@ -34,8 +34,8 @@ const LONG_QUIET: Duration = Duration::from_secs(10);
 const PROMPT: Duration = Duration::from_millis(300);
 /// For the shell to redraw an erased line.
 const CLEARING: Duration = Duration::from_millis(50);
-/// For the shell to begin what was typed.
-const TAKE_UP: Duration = Duration::from_secs(15);
+/// For the shell to begin what was typed; a computer that boots on a loaded host may take half a minute.
+const TAKE_UP: Duration = Duration::from_secs(60);
 /// From a polite signal to the next step.
 const GRACE: Duration = Duration::from_secs(2);
 /// Between looks whether the signal went to a program that had just ended.

@@ -66,7 +66,7 @@ pub(super) fn main(channel: &Channel, spec: &Spec) -> i32 {
 fn stand_in(target: &Target) -> Result<()> {
     match target {
         Target::Running { id, tag, init_pid } => {
-            Cgroups::find(tag)?.place(id, 0, true)?;
+            Cgroups::find(tag)?.place(id, 0)?;
             let pid = i32::try_from(*init_pid).ok().and_then(Pid::from_raw);
             let pid = pid.ok_or_else(|| Error::Shim("no init".into()))?;
             let init = pidfd_open(pid, PidfdFlags::empty()).context(|| "reach the container's init".into())?;
