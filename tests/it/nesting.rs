@@ -18,6 +18,9 @@ stories![
     a_desktop_starts,
 ];
 
+const LIMITED: [&str; 3] = ["--cpu=1", "--memory=1536M", "--disk=6G"];
+const UNLIMITED: [&str; 2] = ["--unset", "all"];
+
 /// Whether controllers are on v1 here, so that none can be delegated.
 fn hybrid() -> bool {
     !Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
@@ -43,6 +46,14 @@ fn install(c: &Container<'_>, packages: &str) {
     c.booted();
     let apt = "DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=60";
     does(c, &format!("{apt} update && {apt} install -y --no-install-recommends {packages}"));
+}
+
+/// Limits that answer calls of programs inside, from the start of the container on.
+#[track_caller]
+fn limit(c: &Container<'_>, limits: &[&str]) {
+    c.node.json(&[&["containers", "set", &c.id], limits].concat());
+    c.node.cowl(&["containers", "restart", &c.id]).ok();
+    c.booted();
 }
 
 /// Makes `/root/image.tar`: a root file system with nothing but busybox.
@@ -94,6 +105,7 @@ fn services_run_on_demand() {
 fn podman_runs_containers() {
     let node = shared::node();
     let c = node.container("podman");
+    limit(&c, &LIMITED);
     install(&c, "podman crun uidmap passt netavark aardvark-dns nftables busybox-static");
     make_image(&c);
     does(&c, "podman import /root/image.tar local/bb:1");
@@ -115,11 +127,18 @@ fn podman_runs_containers() {
     assert!(code == 0 && said.contains("rootless"), "{said}");
     let (code, said) = as_user(&c, "podman run --rm --memory 64m local/bb:1 /busybox cat /sys/fs/cgroup/memory.max");
     assert_eq!(code == 0, !hybrid(), "{said}");
+    // Calls are answered further in, too; its /proc is the kernel's own.
+    let seen = c.says("podman run --rm local/bb:1 /busybox sh -c '/busybox free -m; /busybox nproc'");
+    let total = seen.lines().find_map(|line| line.strip_prefix("Mem:")?.trim().get(..4));
+    assert!(total == Some("1536") && seen.ends_with('1'), "{seen}");
+    limit(&c, &UNLIMITED);
+    assert_eq!(c.says("podman run --rm local/bb:1 /busybox echo free"), "free");
 }
 
 fn docker_runs_and_builds_containers() {
     let node = shared::node();
     let c = node.container("docker");
+    limit(&c, &LIMITED);
     install(&c, "docker.io docker-cli docker-buildx iptables busybox-static");
     make_image(&c);
     eventually("dockerd", 60, || (c.exec("docker info").code == 0).then_some(()));
@@ -131,6 +150,9 @@ fn docker_runs_and_builds_containers() {
     does(&c, "docker buildx build -t local/b2:1 --load /root/image");
     assert_eq!(c.says("docker run --rm local/b2:1 /busybox ls /made"), "/made");
     assert_eq!(c.says("docker info --format '{{.Driver}}'"), "overlay2");
+    limit(&c, &UNLIMITED);
+    eventually("dockerd", 60, || (c.exec("docker info").code == 0).then_some(()));
+    assert_eq!(c.says("docker run --rm local/bb:1 /busybox echo free"), "free");
 }
 
 fn apt_full_upgrade_leaves_a_running_system() {
