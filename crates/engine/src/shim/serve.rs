@@ -1,6 +1,8 @@
 //! The shim's life: one loop over init, kit, console, notify socket and the node's requests
 //! ([`clients`](super::clients)).
 
+mod keeper;
+
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +22,7 @@ use super::figures::Figures;
 use super::flood::Budgets;
 use super::lease::{self, Lease};
 use super::protocol::{Event, Outcome, Reply, Request, Status, VERSION};
-use super::{dial, kit, proc_files};
+use super::{dial, proc_files};
 use crate::cgroup::Cgroups;
 use crate::error::{Context, Error, Result};
 use crate::launch::ShimSpec;
@@ -31,11 +33,6 @@ use crate::{net, shares};
 /// systemd halts on SIGRTMIN+3 and reboots on SIGRTMIN+5; glibc's SIGRTMIN is 34.
 const HALT: i32 = 37;
 const REBOOT: i32 = 39;
-/// How long the kit and what it started may take to end when the machine halts.
-const KIT_GRACE: Duration = Duration::from_millis(100);
-/// First and longest wait before a dead kit is started again.
-const KIT_BACKOFF_MIN: Duration = Duration::from_millis(50);
-const KIT_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How long a console that nobody has open is left alone.
 const CONSOLE_REST: Duration = Duration::from_millis(100);
 /// Lines of console kept for the report of a death.
@@ -119,7 +116,7 @@ impl Shim {
             kit_listener,
             kit: None,
             kit_started: Instant::now(),
-            kit_backoff: KIT_BACKOFF_MIN,
+            kit_backoff: keeper::BACKOFF_MIN,
             kit_kill: None,
             kit_due: None,
             clients,
@@ -295,51 +292,6 @@ impl Shim {
             listener: listener.is_some_and(hit),
             figures_dead: figures.is_some_and(hit),
         })
-    }
-
-    // --- the kit ---------------------------------------------------------------------------
-
-    fn start_kit(&mut self) {
-        let Some(exe) = &self.kit_exe else { return };
-        (self.kit_due, self.kit_started) = (None, Instant::now());
-        let watch = self.figures.as_ref().map(Figures::watch);
-        match kit::start(&self.spec, &self.cgroups, &self.machine, exe, &self.kit_listener, watch.as_ref()) {
-            Ok(kit) => self.kit = Some(kit),
-            Err(e) => {
-                eprintln!("cowl shim {}: {e}", self.spec.container.id);
-                self.plan_kit();
-            }
-        }
-    }
-
-    fn kit_died(&mut self) {
-        if let Some(kit) = self.kit.take() {
-            let _ = reap(&kit);
-        }
-        if self.shutting_down {
-            // systemd's last phase sleeps until a child of its own ends, for as long as a minute
-            // and a half; the kit is our child. Woken, it looks again who is left.
-            let _ = process::signal(self.machine.init.fd.as_fd(), libc::SIGCHLD);
-        } else {
-            self.plan_kit();
-        }
-    }
-
-    /// Ends the kit and the terminals it serves: systemd does not know them, and its last phase
-    /// would wait long for shells, which ignore SIGTERM.
-    fn end_kit(&mut self) {
-        self.shutting_down = true;
-        if let Some(kit) = &self.kit {
-            let _ = process::signal(kit.fd.as_fd(), libc::SIGTERM);
-        }
-        self.kit_kill = Some(Instant::now() + KIT_GRACE);
-    }
-
-    /// A kit that lived for a while is started again at once; one that keeps dying, ever later.
-    fn plan_kit(&mut self) {
-        let lived = self.kit_started.elapsed() > Duration::from_secs(10);
-        self.kit_backoff = if lived { KIT_BACKOFF_MIN } else { (self.kit_backoff * 2).min(KIT_BACKOFF_MAX) };
-        self.kit_due = Some(Instant::now() + self.kit_backoff);
     }
 
     // --- init ------------------------------------------------------------------------------
