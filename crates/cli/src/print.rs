@@ -134,9 +134,29 @@ pub(super) fn ago(moment: Option<&str>) -> String {
     }
 }
 
+/// How far ahead an ISO 8601 moment is: `in 3d 4h`, `now` when it has come; `-` when there is none.
+pub(super) fn ahead(moment: Option<&str>) -> String {
+    let then = moment.and_then(|m| m.parse::<jiff::Timestamp>().ok());
+    let Some(then) = then else { return "-".into() };
+    match u64::try_from(then.as_second() - jiff::Timestamp::now().as_second()) {
+        Ok(seconds @ 1..) => format!("in {}", span(Duration::from_secs(seconds))),
+        _ => "now".into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_ahead_are_told_as_spans() {
+        let at = |seconds: i64| {
+            let moment = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+            ahead(Some(&moment.to_string()))
+        };
+        assert_eq!(at(3 * 86_400 + 1800), "in 3d 0h");
+        assert_eq!((at(-5).as_str(), ahead(None).as_str(), ahead(Some("x")).as_str()), ("now", "-", "-"));
+    }
 
     #[test]
     fn a_table_aligns_columns_and_counts_wide_characters() {

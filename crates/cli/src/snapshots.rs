@@ -230,7 +230,7 @@ fn table(all: &[Snapshot]) -> std::io::Result<()> {
             print::ago(Some(&s.created_at)),
             print::bytes(s.size),
             print::bytes(s.referenced),
-            if s.pinned { "pinned".into() } else { s.expires_at.clone().unwrap_or_else(|| "-".into()) },
+            if s.pinned { "pinned".into() } else { print::ahead(s.expires_at.as_deref()) },
             s.kind.clone(),
             s.created_by.clone(),
             s.note.clone().or_else(|| s.reason.clone()).unwrap_or_default(),

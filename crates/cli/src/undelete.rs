@@ -29,13 +29,13 @@ pub(super) async fn list(context: &Context, project: Option<&str>) -> Outcome {
     };
     let all = client.deleted_containers(project.as_ref()).await?;
     context.show(&all, |all| {
-        let mut table = Table::new(&["NAME", "PROJECT", "DELETED", "GONE AT", ">SNAPSHOTS", "ID"]);
+        let mut table = Table::new(&["NAME", "PROJECT", "DELETED", "GONE", ">SNAPSHOTS", "ID"]);
         for c in all {
             table.row([
                 c.name.clone(),
                 c.project_alias.clone(),
                 print::ago(c.deleted_at.as_deref()),
-                c.purge_at.clone().unwrap_or_else(|| "-".into()),
+                print::ahead(c.purge_at.as_deref()),
                 c.snapshot_count.to_string(),
                 c.id.to_string(),
             ]);
